@@ -1,0 +1,10 @@
+// The commands of `par5`, one maker each, in cli/<name>_command.cpp.
+#pragma once
+
+#include "cli/command.h"
+
+namespace par5 {
+
+Command config_command();
+
+}  // namespace par5

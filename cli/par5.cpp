@@ -1,0 +1,6 @@
+// par5: the program that people call. It is LibTorch-free and starts par5-torch, in the same folder, for what needs it.
+#include "cli/commands.h"
+
+int main(int argc, char** argv) {
+  return par5::run_program(argc, argv, "par5", {par5::config_command()});
+}

@@ -1,0 +1,47 @@
+# Third-party libraries of each folder, the two programs, and the tests.
+target_link_libraries(par5_core PUBLIC Threads::Threads
+  PRIVATE PkgConfig::libxxhash PkgConfig::libcrypto PkgConfig::tomlplusplus PkgConfig::fmt PkgConfig::spdlog)
+if(TARGET par5_tokenizer)
+  target_link_libraries(par5_tokenizer PRIVATE PkgConfig::sentencepiece ${SENTENCEPIECE_TRAIN} PkgConfig::liblzma PkgConfig::libzstd)
+endif()
+if(TARGET par5_archive)
+  target_link_libraries(par5_archive PRIVATE PkgConfig::liblzma PkgConfig::libzstd PkgConfig::libbrotlienc PkgConfig::libbrotlidec)
+endif()
+if(TARGET par5_budgets)
+  target_link_libraries(par5_budgets PRIVATE PkgConfig::tomlplusplus PkgConfig::liblzma)
+endif()
+
+execute_process(COMMAND git -C ${PROJECT_SOURCE_DIR} rev-parse --short=12 HEAD OUTPUT_VARIABLE PAR5_GIT_HASH
+                OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+if(NOT PAR5_GIT_HASH)
+  set(PAR5_GIT_HASH unknown)
+endif()
+
+# par5: LibTorch-free. par5-torch: LibTorch, and therefore never SentencePiece.
+function(par5_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_compile_definitions(${name} PRIVATE PAR5_VERSION="${PAR5_VERSION}" PAR5_GIT_HASH="${PAR5_GIT_HASH}")
+  foreach(library IN LISTS ARG_LIBRARIES)
+    if(TARGET ${library})
+      target_link_libraries(${name} PRIVATE ${library})
+    endif()
+  endforeach()
+  target_link_libraries(${name} PRIVATE par5_warnings)
+endfunction()
+
+file(GLOB par5_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/*.cpp)
+par5_program(par5 SOURCES ${par5_sources} LIBRARIES par5_budgets par5_eval par5_engine par5_archive par5_pack par5_tokenizer par5_core)
+if(PAR5_TORCH)
+  file(GLOB par5_torch_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/torch/*.cpp)
+  par5_program(par5-torch SOURCES ${par5_torch_sources} cli/command.cpp
+               LIBRARIES par5_eval_torch par5_train par5_model par5_eval par5_archive par5_pack par5_core)
+endif()
+
+if(PAR5_BUILD_TESTS)
+  enable_testing()
+  add_subdirectory(tests)
+endif()
+if(PAR5_BUILD_BENCHMARKS)
+  add_subdirectory(bench)
+endif()
