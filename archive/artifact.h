@@ -41,9 +41,12 @@ struct Artifact {
   std::vector<NamedEntry> extras;  // in ascending order of names
 };
 
+// Equal to the last bit: configuration, codes, scales, floats, tokenizer and facts.
+bool same_artifact(const Artifact& a, const Artifact& b);
+
 struct EncodeOptions {
-  int effort = 5;
-  std::size_t threads = 0;
+  int effort = 5;           // 0 … 9, a deterministic amount of work
+  std::size_t threads = 0;  // 0: one per core
 };
 
 // Where the bytes went; `inspect` and `pack` print it. Sections sum to the file size.
@@ -53,11 +56,11 @@ struct ArtifactSection {
   std::uint64_t bytes = 0;
 };
 struct StreamReport {
-  std::string part;    // "codes", "scales", "values"
-  std::string layout;  // "base5", "base5_t", "planes", ...
-  std::string codec;   // "raw", "lzma", "zstd", ...
-  std::uint64_t offset = 0;        // in the file
-  std::uint64_t raw_bytes = 0;     // in this layout, before the codec
+  std::string part;             // "codes", "scales", "values"
+  std::string layout;           // "base5", "base5_t", "planes", ...
+  std::string codec;            // "raw", "lzma", "zstd", ...
+  std::uint64_t offset = 0;     // in the file
+  std::uint64_t raw_bytes = 0;  // in this layout, before the codec
   std::uint64_t stored_bytes = 0;
   std::uint64_t order0_bytes = 0;  // order-0 entropy of the symbols, in bytes, rounded up; 0 where there are none
 };
@@ -75,7 +78,7 @@ struct ArtifactReport {
   std::vector<ArtifactSection> sections;
   std::vector<TensorReport> tensors;
   std::vector<StreamReport> other_streams;  // tokenizer and self-test
-  std::string codec_versions;               // of the libraries that encoded: "liblzma 5.4.1, zstd …"
+  std::string codec_versions;               // of liblzma, zstd and brotli that encoded: "5.4.1 1.5.4 1.0.9"
   // The parts of file_bytes, by what they hold; they sum to it.
   std::uint64_t quantised_bytes = 0;
   std::uint64_t float_bytes = 0;
@@ -96,12 +99,14 @@ struct EncodedArtifact {
 // interrupted.
 Result<EncodedArtifact> encode_artifact(const Artifact& artifact, const EncodeOptions& options);
 
-// Decodes and checks everything: lengths against what remains, checksums, bounded memory. `path` names the file in errors.
+// Decodes and checks everything: lengths against what remains, checksums, bounded memory. `path` names the file in
+// errors.
 struct DecodedArtifact {
   Artifact artifact;
   ArtifactReport report;
 };
-Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const std::string& path, std::size_t threads = 0);
+Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const std::string& path,
+                                        std::size_t threads = 0);
 Result<DecodedArtifact> read_artifact(const std::string& path, std::size_t threads = 0);
 
 }  // namespace par5

@@ -17,7 +17,8 @@ namespace par5 {
 // A cursor over bytes. Every error is bad_data that names the file and the offset of the first byte that is wrong.
 class ByteReader {
  public:
-  // `base` is the offset of bytes[0] in the file `path`; `what` names the region: "the header".
+  // `base` is the offset of bytes[0] in the file `path` (empty: the caller adds file and offset); `what` names the
+  // region: "the header".
   ByteReader(std::span<const std::byte> bytes, std::string path, std::uint64_t base, std::string what)
       : bytes_(bytes), path_(std::move(path)), what_(std::move(what)), base_(base) {}
 
@@ -27,7 +28,7 @@ class ByteReader {
 
   tl::unexpected<Error> error(const std::string& message) const { return error_at(offset(), message); }
   tl::unexpected<Error> error_at(std::uint64_t where, const std::string& message) const {
-    return bad_data("'" + path_ + "' is damaged or not a par5 artifact: " + message, path_, where);
+    return bad_data(path_.empty() ? message : "'" + path_ + "' is damaged: " + message, path_, where);
   }
 
   Result<std::span<const std::byte>> bytes(std::uint64_t count) {
@@ -73,7 +74,8 @@ class ByteReader {
     const std::uint64_t start = offset();
     P5_TRY(const std::uint64_t length, varint());
     if (length > limit)
-      return error_at(start, "a length of " + std::to_string(length) + " is above the bound of " + std::to_string(limit));
+      return error_at(start,
+                      "a length of " + std::to_string(length) + " is above the bound of " + std::to_string(limit));
     return bytes(length);
   }
   Result<std::string> text(std::uint64_t limit) {

@@ -51,8 +51,7 @@ Status decompress(Codec codec, std::span<const std::byte> stored, std::span<std:
 }
 
 std::string codec_library_versions() {
-  return "liblzma " + codec_detail::lzma_version() + ", zstd " + codec_detail::zstd_version() + ", brotli " +
-         codec_detail::brotli_version();
+  return codec_detail::lzma_version() + " " + codec_detail::zstd_version() + " " + codec_detail::brotli_version();
 }
 
 }  // namespace par5

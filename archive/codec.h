@@ -31,7 +31,7 @@ Result<std::vector<std::byte>> compress(CodecChoice choice, std::span<const std:
 // a place: the caller knows the file and the offset. Memory beyond `out` is at most 32 MiB plus, for lzma, out.size().
 Status decompress(Codec codec, std::span<const std::byte> stored, std::span<std::byte> out);
 
-// Versions of the linked codec libraries, which decide the encoder's bytes: "liblzma 5.4.1, zstd 1.5.4, brotli 1.0.9".
+// Versions of the linked liblzma, zstd and brotli, which decide the encoder's bytes: "5.4.1 1.5.4 1.0.9".
 std::string codec_library_versions();
 
 namespace codec_detail {

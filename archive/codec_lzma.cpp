@@ -19,7 +19,8 @@ bool split_properties(std::uint8_t properties, lzma_options_lzma& options) {
 
 // A dictionary larger than the data is of no use; liblzma's smallest is 4 KiB.
 void set_size(lzma_options_lzma& options, std::size_t size) {
-  options.dict_size = static_cast<std::uint32_t>(std::clamp<std::size_t>(size, LZMA_DICT_SIZE_MIN, std::size_t{1} << 26));
+  options.dict_size =
+      static_cast<std::uint32_t>(std::clamp<std::size_t>(size, LZMA_DICT_SIZE_MIN, std::size_t{1} << 26));
   options.ext_flags = 0;  // no end marker: the size is known
   lzma_set_ext_size(options, size);
 }

@@ -19,9 +19,9 @@ struct Free {
 Result<std::vector<std::byte>> compress_zstd(std::span<const std::byte> raw) {
   const std::unique_ptr<ZSTD_CCtx, Free> context(ZSTD_createCCtx());
   if (!context) return resource_limit("zstd cannot start its encoder");
-  for (const auto& [parameter, value] : {std::pair{ZSTD_c_compressionLevel, 22},
-                                         std::pair{ZSTD_c_format, static_cast<int>(ZSTD_f_zstd1_magicless)},
-                                         std::pair{ZSTD_c_checksumFlag, 0}, std::pair{ZSTD_c_contentSizeFlag, 1}})
+  for (const auto& [parameter, value] :
+       {std::pair{ZSTD_c_compressionLevel, 22}, std::pair{ZSTD_c_format, static_cast<int>(ZSTD_f_zstd1_magicless)},
+        std::pair{ZSTD_c_checksumFlag, 0}, std::pair{ZSTD_c_contentSizeFlag, 1}})
     if (ZSTD_isError(ZSTD_CCtx_setParameter(context.get(), parameter, value)))
       return internal_error("zstd refuses its parameters");
   std::vector<std::byte> stored(ZSTD_compressBound(raw.size()));
@@ -37,8 +37,7 @@ Status decompress_zstd(std::span<const std::byte> stored, std::span<std::byte> o
   if (!context) return resource_limit("zstd cannot start its decoder");
   if (ZSTD_isError(ZSTD_DCtx_setParameter(context.get(), ZSTD_d_format, ZSTD_f_zstd1_magicless)))
     return internal_error("zstd refuses its parameters");
-  const std::size_t size =
-      ZSTD_decompressDCtx(context.get(), out.data(), out.size(), stored.data(), stored.size());
+  const std::size_t size = ZSTD_decompressDCtx(context.get(), out.data(), out.size(), stored.data(), stored.size());
   if (ZSTD_isError(size)) return bad_data(std::string("a zstd stream is malformed: ") + ZSTD_getErrorName(size));
   if (size != out.size()) return bad_data("a zstd stream decodes to fewer bytes than belong there");
   return {};

@@ -1,5 +1,6 @@
 #include "archive/container.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace par5 {
@@ -10,9 +11,10 @@ constexpr std::uint64_t kLongestHead = 1 << 24;
 
 Status read_directory(ByteReader& in, Container& container) {
   const Metadata& metadata = container.metadata;
-  for (const StreamSlot& slot :
-       stream_slots(container.specs, metadata.tokenizer_bytes > 0, metadata.self_test_bytes > 0))
-    container.streams.push_back({slot, Codec::raw, 0, 0, 0, 0});
+  const QuantizerConfig& quantizer = metadata.quantizer;
+  for (StreamSlot& slot : stream_slots(metadata.model, quantizer, container.specs, metadata.tokenizer_bytes > 0,
+                                       metadata.self_test_bytes > 0))
+    container.streams.push_back({std::move(slot), Codec::raw, Layout::bytes, 0, 0, 0, 0});
   if (in.remaining() < container.streams.size() * (2 + kStreamChecksumBytes))
     return in.error("its directory is too short for " + std::to_string(container.streams.size()) + " streams");
   container.directory_offset = in.offset();
@@ -20,16 +22,29 @@ Status read_directory(ByteReader& in, Container& container) {
     const std::uint64_t start = in.offset();
     P5_TRY(const std::uint64_t coding, in.fixed(1));
     if (coding >> 4 >= kCodecCount)
-      return in.error_at(start, "it uses codec number " + std::to_string(coding >> 4) +
-                                    ", which does not exist in format version 1");
+      return in.error_at(
+          start, "it uses codec number " + std::to_string(coding >> 4) + ", which does not exist in format version 1");
     stream.codec = static_cast<Codec>(coding >> 4);
-    stream.layout = static_cast<std::uint8_t>(coding & 15);
-    if (!layout_allowed(stream.slot, container.specs, metadata.quantizer, stream.layout))
-      return in.error_at(start, "layout number " + std::to_string(stream.layout) + " does not fit the " +
-                                    describe(stream.slot, container.specs));
+    stream.layout = static_cast<Layout>(coding & 15);
+    const auto layouts = layouts_of(stream.slot, &container.specs[stream.slot.tensor], quantizer);
+    if (std::find(layouts.begin(), layouts.end(), stream.layout) == layouts.end())
+      return in.error_at(start,
+                         "layout number " + std::to_string(coding & 15) + " does not fit the " + stream.slot.name);
   }
   for (StreamEntry& stream : container.streams) {
+    const std::uint64_t start = in.offset();
     P5_TRY(stream.stored_bytes, in.varint());
+    stream.raw_bytes =
+        stream.slot.part == Part::tokenizer ? metadata.tokenizer_bytes
+        : stream.slot.part == Part::self_test
+            ? metadata.self_test_bytes
+            : laid_out_bytes(stream.slot, &container.specs[stream.slot.tensor], quantizer, stream.layout);
+    if (size_is_implied(stream.slot, quantizer, stream.layout)) continue;
+    P5_TRY(const std::uint64_t raw_bytes, in.varint());
+    if (raw_bytes > stream.raw_bytes)
+      return in.error_at(start, "the " + stream.slot.name + " claim " + std::to_string(raw_bytes) +
+                                    " bytes where at most " + std::to_string(stream.raw_bytes) + " can be");
+    stream.raw_bytes = raw_bytes;
   }
   container.checksums_offset = in.offset();
   for (StreamEntry& stream : container.streams) {
@@ -88,7 +103,7 @@ Result<Container> parse_container(std::span<const std::byte> file, const std::st
   for (StreamEntry& stream : container.streams) {
     stream.offset = offset;
     if (stream.stored_bytes > file.size() - offset)
-      return bad_data("'" + path + "' is truncated: the " + describe(stream.slot, container.specs) + " needs " +
+      return bad_data("'" + path + "' is truncated: the " + stream.slot.name + " needs " +
                           std::to_string(stream.stored_bytes) + " bytes and " + std::to_string(file.size() - offset) +
                           " remain",
                       path, offset);

@@ -25,10 +25,11 @@ inline constexpr int kFileChecksumBytes = 8;
 struct StreamEntry {
   StreamSlot slot;
   Codec codec = Codec::raw;
-  std::uint8_t layout = 0;
+  Layout layout = Layout::bytes;
   std::uint64_t offset = 0;
   std::uint64_t stored_bytes = 0;
-  std::uint32_t checksum = 0;  // of the decoded bytes
+  std::uint64_t raw_bytes = 0;  // decoded
+  std::uint32_t checksum = 0;   // of the decoded bytes
 };
 
 // The parsed head of a file. Offsets count from the start of the file.

@@ -22,6 +22,7 @@ StoredTensor blank_tensor(const TensorSpec& spec, const QuantizerConfig& quantiz
       QuantizedTensor data;
       data.shape = spec.shape;
       data.quantizer = quantizer;
+      data.codes.resize(static_cast<std::size_t>(element_count(spec.shape)));  // parts are filled in by row
       tensor.data = std::move(data);
       break;
     }
@@ -54,48 +55,41 @@ Result<std::vector<SelfTestWindow>> read_self_test(ByteReader& in) {
 }
 
 // The decoded bytes of one stream, checked against its checksum.
-Result<std::vector<std::byte>> decode_stream(std::span<const std::byte> file, const StreamEntry& stream,
-                                             std::uint64_t raw_bytes) {
-  std::vector<std::byte> raw(static_cast<std::size_t>(raw_bytes));
+Result<std::vector<std::uint8_t>> decode_stream(std::span<const std::byte> file, const StreamEntry& stream) {
+  std::vector<std::uint8_t> raw(static_cast<std::size_t>(stream.raw_bytes));
+  const auto out = std::as_writable_bytes(std::span(raw));
   const auto stored =
       file.subspan(static_cast<std::size_t>(stream.offset), static_cast<std::size_t>(stream.stored_bytes));
-  P5_OK(decompress(stream.codec, stored, raw));
-  if (short_checksum(raw) != stream.checksum) return bad_data("its checksum does not hold");
+  P5_OK(decompress(stream.codec, stored, out));
+  if (short_checksum(out) != stream.checksum) return bad_data("its checksum does not hold");
   return raw;
 }
 
 Status read_stream(std::span<const std::byte> file, const Container& container, const StreamEntry& stream,
-                   const std::string& path, Artifact& artifact) {
-  const Metadata& metadata = container.metadata;
-  switch (stream.slot.part) {
-    case Part::tokenizer: {
-      P5_TRY(const auto raw, decode_stream(file, stream, metadata.tokenizer_bytes));
-      ByteReader in(raw, path, stream.offset, "the tokenizer");
-      P5_TRY(artifact.tokenizer, read_tokenizer(in));
-      if (artifact.tokenizer->pieces.size() != static_cast<std::size_t>(metadata.model.vocab))
-        return bad_data("its tokenizer has " + std::to_string(artifact.tokenizer->pieces.size()) +
-                        " pieces and its model " + std::to_string(metadata.model.vocab));
-      return {};
-    }
-    case Part::self_test: {
-      P5_TRY(const auto raw, decode_stream(file, stream, metadata.self_test_bytes));
-      ByteReader in(raw, path, stream.offset, "the self-test");
-      P5_TRY(artifact.self_test, read_self_test(in));
-      return {};
-    }
-    default: {
-      StoredTensor& tensor = artifact.model.tensors[stream.slot.tensor];
-      P5_TRY(const auto raw,
-             decode_stream(file, stream,
-                           laid_out_bytes(tensor.spec, metadata.quantizer, stream.slot.part, stream.layout)));
-      return take_back(tensor, stream.slot.part, stream.layout, raw);
-    }
+                   Artifact& artifact) {
+  P5_TRY(const auto raw, decode_stream(file, stream));
+  const auto bytes = std::as_bytes(std::span(raw));
+  if (stream.slot.part == Part::tokenizer) {
+    ByteReader in(bytes, {}, 0, "the tokenizer");
+    P5_TRY(artifact.tokenizer, read_tokenizer(in));
+    const auto vocab = static_cast<std::size_t>(container.metadata.model.vocab);
+    if (artifact.tokenizer->pieces.size() != vocab)
+      return bad_data("its " + std::to_string(artifact.tokenizer->pieces.size()) +
+                      " pieces do not fit a vocabulary of " + std::to_string(vocab));
+    return {};
   }
+  if (stream.slot.part == Part::self_test) {
+    ByteReader in(bytes, {}, 0, "the self-test");
+    P5_TRY(artifact.self_test, read_self_test(in));
+    return {};
+  }
+  return take_back(artifact.model.tensors[stream.slot.tensor], stream.slot, stream.layout, raw);
 }
 
-Error located(Error error, const StreamEntry& stream, const Container& container, const std::string& path) {
-  if (error.code == ErrorCode::bad_data && !error.offset) {
-    error.message = "'" + path + "' is damaged in the " + describe(stream.slot, container.specs) + ": " + error.message;
+// Offsets inside a decoded stream mean nothing to who holds the file: the stream's own place does.
+Error located(Error error, const StreamEntry& stream, const std::string& path) {
+  if (error.code == ErrorCode::bad_data && error.file.empty()) {
+    error.message = "'" + path + "' is damaged in the " + stream.slot.name + ": " + error.message;
     error.offset = stream.offset;
   }
   return error.in_file(path);
@@ -134,11 +128,10 @@ Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const 
   // A damaged file is decoded all the same, to say where the damage is.
   std::vector<Status> results(container.streams.size());
   parallel_for(container.streams.size(), threads, [&](std::size_t i) {
-    results[i] = cancelled() ? Status(interrupted()) : read_stream(bytes, container, container.streams[i], path, artifact);
+    results[i] = cancelled() ? Status(interrupted()) : read_stream(bytes, container, container.streams[i], artifact);
   });
   for (std::size_t i = 0; i < results.size(); ++i)
-    if (!results[i])
-      return tl::unexpected(located(std::move(results[i]).error(), container.streams[i], container, path));
+    if (!results[i]) return tl::unexpected(located(std::move(results[i]).error(), container.streams[i], path));
   if (!container.intact)
     return bad_data("'" + path + "' is damaged: the file's checksum does not hold", path,
                     container.file_bytes - kFileChecksumBytes);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "core/hash.h"
 #include "core/text.h"
@@ -33,40 +34,37 @@ struct NumberKey {
   void (*set)(Metadata&, double);
 };
 
-#define P5_INTEGER_KEY(id, field, fallback, largest)                                       \
-  IntegerKey {                                                                             \
-    id, #field, fallback, largest,                                                         \
-        [](const Metadata& data) { return static_cast<std::uint64_t>(data.field); },       \
-        [](Metadata& data, std::uint64_t value) {                                          \
-          data.field = static_cast<decltype(Metadata::field)>(value);                      \
-        }                                                                                  \
+#define P5_INTEGER_KEY(id, field, fallback, largest)                                                            \
+  IntegerKey {                                                                                                  \
+    id, #field, fallback, largest, [](const Metadata& data) { return static_cast<std::uint64_t>(data.field); }, \
+        [](Metadata& data, std::uint64_t value) { data.field = static_cast<decltype(Metadata::field)>(value); } \
   }
-#define P5_NUMBER_KEY(id, field, fallback)                                                      \
-  NumberKey {                                                                                   \
-    id, #field, fallback, [](const Metadata& data) { return data.field; },                      \
-        [](Metadata& data, double value) { data.field = value; }                                \
+#define P5_NUMBER_KEY(id, field, fallback)                                 \
+  NumberKey {                                                              \
+    id, #field, fallback, [](const Metadata& data) { return data.field; }, \
+        [](Metadata& data, double value) { data.field = value; }           \
   }
 // A field of one of the two configurations.
-#define P5_MODEL_INTEGER(id, field, fallback, largest)                                          \
-  IntegerKey {                                                                                  \
-    id, "model." #field, fallback, largest,                                                     \
-        [](const Metadata& data) { return static_cast<std::uint64_t>(data.model.field); },      \
-        [](Metadata& data, std::uint64_t value) {                                               \
-          data.model.field = static_cast<decltype(ModelConfig::field)>(value);                  \
-        }                                                                                       \
+#define P5_MODEL_INTEGER(id, field, fallback, largest)                                     \
+  IntegerKey {                                                                             \
+    id, "model." #field, fallback, largest,                                                \
+        [](const Metadata& data) { return static_cast<std::uint64_t>(data.model.field); }, \
+        [](Metadata& data, std::uint64_t value) {                                          \
+          data.model.field = static_cast<decltype(ModelConfig::field)>(value);             \
+        }                                                                                  \
   }
-#define P5_QUANTIZER_INTEGER(id, field, fallback, largest)                                      \
-  IntegerKey {                                                                                  \
-    id, "quantizer." #field, fallback, largest,                                                 \
-        [](const Metadata& data) { return static_cast<std::uint64_t>(data.quantizer.field); },  \
-        [](Metadata& data, std::uint64_t value) {                                               \
-          data.quantizer.field = static_cast<decltype(QuantizerConfig::field)>(value);          \
-        }                                                                                       \
+#define P5_QUANTIZER_INTEGER(id, field, fallback, largest)                                     \
+  IntegerKey {                                                                                 \
+    id, "quantizer." #field, fallback, largest,                                                \
+        [](const Metadata& data) { return static_cast<std::uint64_t>(data.quantizer.field); }, \
+        [](Metadata& data, std::uint64_t value) {                                              \
+          data.quantizer.field = static_cast<decltype(QuantizerConfig::field)>(value);         \
+        }                                                                                      \
   }
-#define P5_MODEL_NUMBER(id, field, fallback)                                                    \
-  NumberKey {                                                                                   \
-    id, "model." #field, fallback, [](const Metadata& data) { return data.model.field; },       \
-        [](Metadata& data, double value) { data.model.field = value; }                          \
+#define P5_MODEL_NUMBER(id, field, fallback)                                              \
+  NumberKey {                                                                             \
+    id, "model." #field, fallback, [](const Metadata& data) { return data.model.field; }, \
+        [](Metadata& data, double value) { data.model.field = value; }                    \
   }
 
 constexpr std::uint64_t kTokenizerHash = 13, kFp8Exponents = 32, kCodecVersions = 33;
@@ -99,8 +97,8 @@ const IntegerKey kIntegerKeys[] = {
     P5_MODEL_INTEGER(29, softcap, 2, 2),
 };
 const NumberKey kNumberKeys[] = {
-    P5_NUMBER_KEY(14, temperature, 1.0),        P5_MODEL_NUMBER(24, q_gain_init, 5.0),
-    P5_MODEL_NUMBER(25, rope_base, 5000.0),     P5_MODEL_NUMBER(30, softcap_value, 10.0),
+    P5_NUMBER_KEY(14, temperature, 1.0),    P5_MODEL_NUMBER(24, q_gain_init, 5.0),
+    P5_MODEL_NUMBER(25, rope_base, 5000.0), P5_MODEL_NUMBER(30, softcap_value, 10.0),
     P5_MODEL_NUMBER(31, dropout, 0.0),
 };
 
@@ -157,7 +155,8 @@ Result<NamedEntry::Value> read_value(ByteReader& in, std::uint64_t type) {
     case kText: {
       const std::uint64_t start = in.offset();
       P5_TRY(std::string text, in.text(kLongestValue));
-      if (find_invalid_utf8(text) != std::string::npos) return in.error_at(start, "a text in the metadata is not UTF-8");
+      if (find_invalid_utf8(text) != std::string::npos)
+        return in.error_at(start, "a text in the metadata is not UTF-8");
       return NamedEntry::Value(std::move(text));
     }
     default: {
@@ -177,8 +176,8 @@ Status set_key(Metadata& metadata, std::uint64_t id, const NamedEntry::Value& va
     const auto* integer = std::get_if<std::uint64_t>(&value);
     if (!integer) return wrong_type();
     if (*integer > key->largest)
-      return in.error_at(start, std::string(key->name) + " = " + std::to_string(*integer) +
-                                    " is not a value of format version 1");
+      return in.error_at(
+          start, std::string(key->name) + " = " + std::to_string(*integer) + " is not a value of format version 1");
     key->set(metadata, *integer);
     return {};
   }
@@ -225,27 +224,24 @@ Status check_values(const Metadata& metadata, const ByteReader& in) {
 
 void write_metadata(ByteWriter& out, const Metadata& metadata) {
   struct Numbered {
-    std::uint64_t id;
-    bool required;
     NamedEntry::Value value;
+    bool required = true;
   };
-  std::vector<Numbered> entries;
+  std::map<std::uint64_t, Numbered> entries;
   for (const IntegerKey& key : kIntegerKeys)
-    if (const std::uint64_t value = key.get(metadata); value != key.fallback) entries.push_back({key.id, true, value});
+    if (const std::uint64_t value = key.get(metadata); value != key.fallback) entries[key.id].value = value;
   for (const NumberKey& key : kNumberKeys)
-    if (const double value = key.get(metadata); value != key.fallback) entries.push_back({key.id, true, value});
-  if (!metadata.tokenizer_sha256.empty())
-    entries.push_back({kTokenizerHash, true, bytes_from_hex(metadata.tokenizer_sha256)});
-  if (!metadata.fp8_exponents.empty()) entries.push_back({kFp8Exponents, true, metadata.fp8_exponents});
-  if (!metadata.codec_versions.empty()) entries.push_back({kCodecVersions, false, metadata.codec_versions});
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+    if (const double value = key.get(metadata); value != key.fallback) entries[key.id].value = value;
+  if (!metadata.tokenizer_sha256.empty()) entries[kTokenizerHash].value = bytes_from_hex(metadata.tokenizer_sha256);
+  if (!metadata.fp8_exponents.empty()) entries[kFp8Exponents].value = metadata.fp8_exponents;
+  if (!metadata.codec_versions.empty()) entries[kCodecVersions] = {metadata.codec_versions, false};
 
   const auto tag = [](std::uint64_t id, const NamedEntry::Value& value, bool required) {
     return id << 3 | static_cast<std::uint64_t>(value.index()) << 1 | (required ? 1u : 0u);
   };
   out.varint(entries.size() + metadata.extras.size());
-  for (const Numbered& entry : entries) {
-    out.varint(tag(entry.id, entry.value, entry.required));
+  for (const auto& [id, entry] : entries) {
+    out.varint(tag(id, entry.value, entry.required));
     write_value(out, entry.value);
   }
   for (const NamedEntry& entry : metadata.extras) {
@@ -275,8 +271,9 @@ Result<Metadata> read_metadata(ByteReader& in) {
         return in.error_at(start, "the metadata key '" + name + "' is repeated or out of order");
       P5_TRY(auto value, read_value(in, tag >> 1 & 3));
       if (required)
-        return bad_data("'" + in.path() + "' needs '" + name + "', which this version of par5 does not know; use a newer par5",
-                        in.path(), start, name);
+        return bad_data(
+            "'" + in.path() + "' needs '" + name + "', which this version of par5 does not know; use a newer par5",
+            in.path(), start, name);
       metadata.extras.push_back({std::move(name), required, std::move(value)});
       continue;
     }

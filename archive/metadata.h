@@ -14,13 +14,13 @@ namespace par5 {
 struct Metadata {
   ModelConfig model;
   QuantizerConfig quantizer;
-  std::string tokenizer_sha256;           // 64 hexadecimal digits, or empty
+  std::string tokenizer_sha256;  // 64 hexadecimal digits, or empty
   double temperature = 1.0;
-  std::uint64_t tokenizer_bytes = 0;      // decoded size of the tokenizer stream; 0: there is none
-  std::uint64_t self_test_bytes = 0;      // decoded size of the self-test stream; 0: there is none
-  std::vector<std::byte> fp8_exponents;   // one signed byte per fp8 tensor, in tensor order; empty: all zero
-  std::string codec_versions;             // of the libraries that encoded
-  std::vector<NamedEntry> extras;         // in ascending order of names
+  std::uint64_t tokenizer_bytes = 0;     // decoded size of the tokenizer stream; 0: there is none
+  std::uint64_t self_test_bytes = 0;     // decoded size of the self-test stream; 0: there is none
+  std::vector<std::byte> fp8_exponents;  // one signed byte per fp8 tensor, in tensor order; empty: all zero
+  std::string codec_versions;            // of the libraries that encoded
+  std::vector<NamedEntry> extras;        // in ascending order of names
 };
 
 void write_metadata(ByteWriter& out, const Metadata& metadata);

@@ -3,48 +3,38 @@
 #include <cmath>
 
 #include "archive/container.h"
+#include "pack/statistics.h"
 
 namespace par5 {
 namespace {
 
-struct Histogram {
-  std::array<std::uint64_t, 256> counts{};
-  std::uint64_t total = 0;
-
-  void add(std::uint8_t symbol) {
-    ++counts[symbol];
-    ++total;
-  }
-  std::uint64_t entropy_bytes() const {
-    double bits = 0;
-    for (const std::uint64_t count : counts)
-      if (count > 0) bits += static_cast<double>(count) * std::log2(static_cast<double>(total) / static_cast<double>(count));
-    return static_cast<std::uint64_t>(std::ceil(bits / 8));
-  }
-};
-
-// Order-0 entropy of a part's symbols: codes, deltas or fp8 bytes; of fp16 values the two bytes apart.
-std::uint64_t order0_bytes(const StoredTensor& tensor, Part part) {
-  Histogram first, second;
+// Order-0 entropy of a stream's symbols: codes, deltas or fp8 bytes; of fp16 values the two bytes apart.
+std::uint64_t order0_of(const StoredTensor& tensor, const StreamSlot& slot) {
+  std::array<std::uint64_t, 256> symbols{}, high{};
+  const auto add_bytes = [&](const auto& values) {
+    for (const auto value : values) ++symbols[static_cast<std::uint8_t>(value)];
+  };
   const auto add_halves = [&](const std::vector<std::uint16_t>& values) {
     for (const std::uint16_t value : values) {
-      first.add(static_cast<std::uint8_t>(value & 255));
-      second.add(static_cast<std::uint8_t>(value >> 8));
+      ++symbols[value & 255u];
+      ++high[value >> 8u];
     }
   };
   if (const auto* quantized = std::get_if<QuantizedTensor>(&tensor.data)) {
-    if (part == Part::codes)
-      for (const std::int8_t code : quantized->codes) first.add(static_cast<std::uint8_t>(code));
+    if (slot.part == Part::codes)
+      add_bytes(std::span(quantized->codes)
+                    .subspan(static_cast<std::size_t>(slot.first_row * slot.shape[1]),
+                             static_cast<std::size_t>(element_count(slot.shape))));
     else if (quantized->deltas)
-      for (const std::int8_t delta : quantized->deltas->deltas) first.add(static_cast<std::uint8_t>(delta));
+      add_bytes(quantized->deltas->deltas);
     else
       add_halves(quantized->scales);
   } else if (const auto* fp8 = std::get_if<Fp8Tensor>(&tensor.data)) {
-    for (const std::uint8_t code : fp8->codes) first.add(code);
+    add_bytes(fp8->codes);
   } else {
     add_halves(std::get<Fp16Tensor>(tensor.data).codes);
   }
-  return first.entropy_bytes() + second.entropy_bytes();
+  return static_cast<std::uint64_t>(std::ceil(order0_bytes(symbols) + order0_bytes(high)));
 }
 
 TensorReport describe_tensor(const StoredTensor& tensor) {
@@ -100,27 +90,25 @@ ArtifactReport make_report(const Container& container, const Artifact& artifact)
       report.sections.back().bytes += stream.stored_bytes;
     else
       report.sections.push_back({std::string(part_name(part)), stream.offset, stream.stored_bytes});
-    std::uint64_t& total = part == Part::codes    ? report.quantised_bytes
-                           : part == Part::scales ? report.scale_bytes
-                           : part == Part::values ? report.float_bytes
+    std::uint64_t& total = part == Part::codes       ? report.quantised_bytes
+                           : part == Part::scales    ? report.scale_bytes
+                           : part == Part::values    ? report.float_bytes
                            : part == Part::tokenizer ? report.tokenizer_bytes
                                                      : report.metadata_bytes;
     total += stream.stored_bytes;
     StreamReport entry;
-    entry.part = part_name(part);
+    entry.part = stream.slot.part_label;
     entry.codec = codec_name(stream.codec);
     entry.offset = stream.offset;
     entry.stored_bytes = stream.stored_bytes;
     entry.layout = layout_name(stream.layout);
+    entry.raw_bytes = stream.raw_bytes;
     if (part == Part::tokenizer || part == Part::self_test) {
-      entry.raw_bytes = part == Part::tokenizer ? container.metadata.tokenizer_bytes : container.metadata.self_test_bytes;
-      entry.order0_bytes = 0;
       report.other_streams.push_back(std::move(entry));
       continue;
     }
     const StoredTensor& tensor = artifact.model.tensors[stream.slot.tensor];
-    entry.raw_bytes = laid_out_bytes(tensor.spec, container.metadata.quantizer, part, stream.layout);
-    entry.order0_bytes = order0_bytes(tensor, part);
+    entry.order0_bytes = order0_of(tensor, stream.slot);
     report.tensors[stream.slot.tensor].streams.push_back(std::move(entry));
   }
   section("file checksum", container.file_bytes - kFileChecksumBytes, container.file_bytes);

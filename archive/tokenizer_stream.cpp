@@ -15,14 +15,10 @@ constexpr std::uint64_t kLongestMap = 1 << 24;
 constexpr std::array<std::string_view, 4> kModelTypes = {"bpe", "unigram", "word", "char"};
 constexpr std::uint8_t kNormalPiece = 1, kBytePiece = 6, kLastType = 6;
 
-enum Flag : std::uint64_t {
-  kAddDummyPrefix = 1,
-  kRemoveExtraWhitespaces = 2,
-  kEscapeWhitespaces = 4,
-  kByteFallback = 8,
-  kScoresAreRanks = 16,  // the k-th normal piece has the score -k, all others 0
-  kBytesInOrder = 32,    // the k-th byte piece is "<0xKK>"
-};
+// Flags of the form.
+constexpr unsigned kAddDummyPrefix = 1, kRemoveExtraWhitespaces = 2, kEscapeWhitespaces = 4, kByteFallback = 8;
+constexpr unsigned kScoresAreRanks = 16;  // the k-th normal piece has the score -k, all others 0
+constexpr unsigned kBytesInOrder = 32;    // the k-th byte piece is "<0xKK>"
 
 std::string byte_piece(std::size_t index) {
   char text[16];
@@ -57,7 +53,8 @@ Result<std::vector<std::byte>> write_tokenizer(const TokenizerData& tokenizer) {
   if (model_type == kModelTypes.size())
     return bad_data("the tokenizer's model type '" + tokenizer.model_type + "' cannot be stored in an artifact");
   if (tokenizer.pieces.empty() || tokenizer.pieces.size() > kMostPieces)
-    return bad_data("a tokenizer of " + std::to_string(tokenizer.pieces.size()) + " pieces cannot be stored in an artifact");
+    return bad_data("a tokenizer of " + std::to_string(tokenizer.pieces.size()) +
+                    " pieces cannot be stored in an artifact");
   if (!tokenizer.normalizer_sha256.empty() &&
       (tokenizer.normalizer_sha256.size() != 64 ||
        tokenizer.normalizer_sha256.find_first_not_of("0123456789abcdef") != std::string::npos))
@@ -70,10 +67,11 @@ Result<std::vector<std::byte>> write_tokenizer(const TokenizerData& tokenizer) {
   ByteWriter out;
   out.varint(tokenizer.pieces.size());
   out.fixed(model_type, 1);
-  out.fixed((tokenizer.add_dummy_prefix ? kAddDummyPrefix : 0) |
-                (tokenizer.remove_extra_whitespaces ? kRemoveExtraWhitespaces : 0) |
-                (tokenizer.escape_whitespaces ? kEscapeWhitespaces : 0) | (tokenizer.byte_fallback ? kByteFallback : 0) |
-                (ranks ? kScoresAreRanks : 0) | (bytes ? kBytesInOrder : 0),
+  const auto flag = [](bool set, unsigned bit) { return set ? bit : 0u; };
+  out.fixed(flag(tokenizer.add_dummy_prefix, kAddDummyPrefix) |
+                flag(tokenizer.remove_extra_whitespaces, kRemoveExtraWhitespaces) |
+                flag(tokenizer.escape_whitespaces, kEscapeWhitespaces) | flag(tokenizer.byte_fallback, kByteFallback) |
+                flag(ranks, kScoresAreRanks) | flag(bytes, kBytesInOrder),
             1);
   out.text(tokenizer.normalizer);
   out.varint(tokenizer.normalizer_sha256.size() / 2);
@@ -107,8 +105,7 @@ Result<std::vector<std::byte>> write_tokenizer(const TokenizerData& tokenizer) {
 Result<TokenizerData> read_tokenizer(ByteReader& in) {
   TokenizerData tokenizer;
   P5_TRY(const std::uint64_t count, in.varint());
-  if (count == 0 || count > kMostPieces)
-    return in.error("the tokenizer claims " + std::to_string(count) + " pieces");
+  if (count == 0 || count > kMostPieces) return in.error("the tokenizer claims " + std::to_string(count) + " pieces");
   P5_TRY(const std::uint64_t model_type, in.fixed(1));
   if (model_type >= kModelTypes.size()) return in.error("the tokenizer has an unknown model type");
   tokenizer.model_type = kModelTypes[model_type];
