@@ -6,5 +6,9 @@
 namespace par5 {
 
 Command config_command();
+Command inspect_command();
+Command pack_command();
+Command unpack_command();
+Command verify_command();
 
 }  // namespace par5
