@@ -6,5 +6,7 @@
 namespace par5 {
 
 Command config_command();
+Command shard_command();
+Command tokenizer_command();
 
 }  // namespace par5
