@@ -10,5 +10,7 @@ Command inspect_command();
 Command pack_command();
 Command unpack_command();
 Command verify_command();
+Command shard_command();
+Command tokenizer_command();
 
 }  // namespace par5
