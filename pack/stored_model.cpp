@@ -1,0 +1,93 @@
+#include "pack/stored_model.h"
+
+#include <cmath>
+
+#include "core/half.h"
+
+namespace par5 {
+namespace {
+
+tl::unexpected<Error> bad_value(const std::string& name, std::size_t index, const char* what) {
+  return bad_data("value " + std::to_string(index) + " of tensor '" + name + "' " + what, {}, index, name);
+}
+
+Result<Fp8Tensor> store_fp8(const std::string& name, std::span<const float> values) {
+  Fp8Tensor tensor;
+  tensor.codes.resize(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) return bad_value(name, i, "is not finite");
+    tensor.codes[i] = e4m3_from_float(values[i]);
+  }
+  return tensor;
+}
+
+Result<Fp16Tensor> store_fp16(const std::string& name, std::span<const float> values) {
+  Fp16Tensor tensor;
+  tensor.codes.resize(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) return bad_value(name, i, "is not finite");
+    tensor.codes[i] = half_from_float(values[i]);
+    if ((tensor.codes[i] & 0x7fffu) >= 0x7c00u) return bad_value(name, i, "is too large for fp16");
+  }
+  return tensor;
+}
+
+}  // namespace
+
+std::vector<float> StoredTensor::values(std::size_t threads) const {
+  std::vector<float> out(static_cast<std::size_t>(element_count(spec.shape)));
+  if (const auto* quantized = std::get_if<QuantizedTensor>(&data)) {
+    dequantize(*quantized, out, threads);
+  } else if (const auto* fp8 = std::get_if<Fp8Tensor>(&data)) {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = std::ldexp(float_from_e4m3(fp8->codes[i]), fp8->exponent);
+  } else {
+    const auto& fp16 = std::get<Fp16Tensor>(data);
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = float_from_half(fp16.codes[i]);
+  }
+  return out;
+}
+
+const StoredTensor* StoredModel::find(std::string_view name) const {
+  for (const StoredTensor& tensor : tensors)
+    if (tensor.spec.name == name) return &tensor;
+  return nullptr;
+}
+
+Result<StoredTensor> store_tensor(const TensorSpec& spec, std::span<const float> values,
+                                  const QuantizerConfig& quantizer, std::size_t threads) {
+  if (static_cast<std::size_t>(element_count(spec.shape)) != values.size())
+    return internal_error("tensor '" + spec.name + "' has " + std::to_string(values.size()) +
+                          " values, which its shape " + to_string(spec.shape) + " does not need");
+  StoredTensor stored;
+  stored.spec = spec;
+  switch (spec.storage) {
+    case Storage::quantized: {
+      P5_TRY(stored.data, quantize(spec.name, spec.shape, values, quantizer, threads));
+      break;
+    }
+    case Storage::fp8: {
+      P5_TRY(stored.data, store_fp8(spec.name, values));
+      break;
+    }
+    case Storage::fp16: {
+      P5_TRY(stored.data, store_fp16(spec.name, values));
+      break;
+    }
+  }
+  return stored;
+}
+
+Result<StoredModel> store_checkpoint(const MatchedTensors& matched, const ModelConfig& model,
+                                     const QuantizerConfig& quantizer, std::size_t threads) {
+  StoredModel stored;
+  stored.model = model;
+  stored.quantizer = quantizer;
+  for (std::size_t i = 0; i < matched.specs.size(); ++i) {
+    P5_TRY(const auto values, to_floats(matched.tensors[i]));
+    P5_TRY(auto tensor, store_tensor(matched.specs[i], values, quantizer, threads));
+    stored.tensors.push_back(std::move(tensor));
+  }
+  return stored;
+}
+
+}  // namespace par5
