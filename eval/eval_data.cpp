@@ -18,13 +18,7 @@ Result<EvalData> load_eval_data(const std::string& folder, std::int64_t max_targ
   data.token_bytes = manifest.token_bytes;
   data.bos = manifest.bos;
   data.tokenizer_sha256 = manifest.tokenizer_sha256;
-  if (wanted == data.available_targets) {
-    data.source_bytes = static_cast<std::int64_t>(manifest.source_bytes);
-    if (const std::int64_t bytes = charged_bytes(data, wanted); bytes != static_cast<std::int64_t>(manifest.bytes))
-      return bad_data("the shards' tokens are charged " + std::to_string(bytes) + " bytes, but their manifest says " +
-                          std::to_string(manifest.bytes),
-                      folder);
-  }
+  if (wanted == data.available_targets) data.source_bytes = static_cast<std::int64_t>(manifest.source_bytes);
   return data;
 }
 

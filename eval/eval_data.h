@@ -22,8 +22,8 @@ struct EvalData {
   std::int64_t targets() const { return static_cast<std::int64_t>(tokens.size()) - 1; }
 };
 
-// Reads a folder of shards: all of it, or its first max_targets targets (0: all). Folders without a target, and shards
-// whose tokens charge other bytes than their manifest says, are bad_data.
+// Reads a folder of shards: all of it, or its first max_targets targets (0: all). A folder without a target is
+// bad_data; so is what ShardReader refuses (other counts or charged bytes than the manifest's, ids beyond its table).
 Result<EvalData> load_eval_data(const std::string& folder, std::int64_t max_targets);
 
 // Bytes that targets 1 … targets are charged.
