@@ -5,6 +5,7 @@
 
 namespace par5 {
 
+Command audit_command();
 Command config_command();
 
 }  // namespace par5

@@ -2,5 +2,8 @@
 #include "cli/commands.h"
 
 int main(int argc, char** argv) {
-  return par5::run_program(argc, argv, "par5", {par5::config_command()});
+  return par5::run_program(argc, argv, "par5", {
+                                             par5::audit_command(),
+                                             par5::config_command(),
+                                         });
 }

@@ -2,7 +2,6 @@
 
 #include <ATen/Config.h>
 #include <ATen/Context.h>
-#include <ATen/cpu/Utils.h>
 #include <malloc.h>
 #include <torch/headeronly/version.h>
 
@@ -35,7 +34,9 @@ RuntimeDescription describe_runtime() {
   add(at::hasMKL(), "MKL");
   add(at::hasMKLDNN(), "oneDNN");
   if (description.matrix_products.empty()) description.matrix_products = "neither MKL nor oneDNN";
-  description.bfloat16_products = at::hasMKLDNN() && at::cpu::is_avx512_bf16_supported();
+#ifdef __x86_64__
+  description.bfloat16_products = at::hasMKLDNN() && __builtin_cpu_supports("avx512bf16");
+#endif
   description.threads = at::get_num_threads();
   return description;
 }

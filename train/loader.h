@@ -2,12 +2,11 @@
 // alone and can be continued from a saved position.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <vector>
 
 #include "core/config.h"
+#include "model/tensor.h"
 #include "tokenizer/shards/shards.h"
 
 namespace par5 {

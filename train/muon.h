@@ -1,11 +1,10 @@
 // Muon's update: the orthogonalised direction of a matrix gradient, by a Newton–Schulz iteration.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 
 #include "core/config.h"
+#include "model/tensor.h"
 
 namespace par5 {
 

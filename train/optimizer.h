@@ -1,13 +1,12 @@
 // The optimisers behind one interface: Muon for matrices with Adam for the rest, or AdamW for everything.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "core/config.h"
+#include "model/tensor.h"
 #include "pack/architecture.h"
 
 namespace par5 {
