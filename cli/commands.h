@@ -8,5 +8,7 @@ namespace par5 {
 Command audit_command();
 Command baseline_command();
 Command config_command();
+Command shard_command();
+Command tokenizer_command();
 
 }  // namespace par5
