@@ -58,6 +58,7 @@ template <class T>
 std::vector<T> transpose(std::span<const T> in, std::size_t rows, std::size_t columns) {
   constexpr std::size_t kTile = 64;
   std::vector<T> out(in.size());
+  if (in.empty()) return out;  // one extent may be huge still
   for (std::size_t r0 = 0; r0 < rows; r0 += kTile)
     for (std::size_t c0 = 0; c0 < columns; c0 += kTile)
       for (std::size_t r = r0; r < std::min(rows, r0 + kTile); ++r)
@@ -321,11 +322,10 @@ Result<Layout> layout_from_number(std::uint8_t number) {
 }
 
 std::vector<Layout> layouts_for(Grid grid) {
-  std::vector<Layout> layouts;
-  if (grid == Grid::quinary) layouts = {Layout::base5, Layout::base5_t};
-  if (grid == Grid::ternary) layouts = {Layout::base3, Layout::base3_t};
-  layouts.insert(layouts.end(), {Layout::planes, Layout::planes_t, Layout::bytes, Layout::bytes_t});
-  return layouts;
+  using enum Layout;
+  if (grid == Grid::quinary) return {base5, base5_t, planes, planes_t, bytes, bytes_t};
+  if (grid == Grid::ternary) return {base3, base3_t, planes, planes_t, bytes, bytes_t};
+  return {planes, planes_t, bytes, bytes_t};
 }
 
 std::vector<Layout> layouts_for(Storage storage, const Shape& shape) {
