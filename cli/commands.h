@@ -6,6 +6,7 @@
 namespace par5 {
 
 Command audit_command();
+Command baseline_command();
 Command config_command();
 
 }  // namespace par5

@@ -4,6 +4,7 @@
 int main(int argc, char** argv) {
   return par5::run_program(argc, argv, "par5", {
                                              par5::audit_command(),
+                                             par5::baseline_command(),
                                              par5::config_command(),
                                          });
 }
