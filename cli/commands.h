@@ -5,6 +5,8 @@
 
 namespace par5 {
 
+Command audit_command();
+Command baseline_command();
 Command config_command();
 Command inspect_command();
 Command pack_command();

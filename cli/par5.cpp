@@ -6,6 +6,8 @@ int main(int argc, char** argv) {
                            {
                                par5::tokenizer_command(),
                                par5::shard_command(),
+                               par5::audit_command(),
+                               par5::baseline_command(),
                                par5::pack_command(),
                                par5::unpack_command(),
                                par5::inspect_command(),

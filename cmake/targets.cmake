@@ -10,7 +10,33 @@ endif()
 if(TARGET par5_archive)
   target_link_libraries(par5_archive PRIVATE PkgConfig::liblzma PkgConfig::libzstd PkgConfig::libbrotlienc PkgConfig::libbrotlidec)
 endif()
+if(TARGET par5_eval)
+  target_link_libraries(par5_eval PRIVATE PkgConfig::liblzma PkgConfig::libzstd PkgConfig::libbrotlienc)
+endif()
 if(TARGET par5_budgets)
+  # The rule files become text in the program, so that it needs no installed data.
+  file(GLOB rule_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/budgets/rules/*.toml)
+  set(entries "")
+  foreach(rule_file IN LISTS rule_files)
+    get_filename_component(rule_name ${rule_file} NAME_WE)
+    file(READ ${rule_file} rule_text)
+    string(APPEND entries "      {\"${rule_name}\", R\"toml(${rule_text})toml\"},\n")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${rule_file})
+  endforeach()
+  file(CONFIGURE OUTPUT builtin_rules.cpp @ONLY CONTENT [[
+#include "budgets/builtin_rules.h"
+
+namespace par5 {
+
+const std::vector<std::pair<std::string_view, std::string_view>>& builtin_rules() {
+  static const std::vector<std::pair<std::string_view, std::string_view>> rules = {
+@entries@  };
+  return rules;
+}
+
+}  // namespace par5
+]])
+  target_sources(par5_budgets PRIVATE ${PROJECT_BINARY_DIR}/builtin_rules.cpp)
   target_link_libraries(par5_budgets PRIVATE PkgConfig::tomlplusplus PkgConfig::liblzma)
 endif()
 
@@ -44,6 +70,9 @@ endif()
 if(PAR5_BUILD_TESTS)
   enable_testing()
   add_subdirectory(tests)
+endif()
+if(PAR5_FUZZ)
+  add_subdirectory(tests/fuzz)
 endif()
 if(PAR5_BUILD_BENCHMARKS)
   add_subdirectory(bench)
