@@ -27,6 +27,10 @@ find_package(Torch REQUIRED QUIET)
 if(TORCH_CXX_FLAGS MATCHES "_GLIBCXX_USE_CXX11_ABI=0")
   message(FATAL_ERROR "LibTorch at ${PAR5_LIBTORCH_FOUND} was built with the old std::string ABI; par5 needs the new one")
 endif()
+if(TARGET caffe2::mkl)
+  # Folders of the machine that built LibTorch.
+  set_target_properties(caffe2::mkl PROPERTIES INTERFACE_LINK_DIRECTORIES "")
+endif()
 message(STATUS "LibTorch ${PAR5_TORCH_VERSION} at ${PAR5_LIBTORCH_FOUND} (new std::string ABI)")
 
 # LibTorch's headers as system headers: their warnings are not ours.

@@ -10,17 +10,18 @@ torch::Tensor split_heads(const torch::Tensor& x, const AttentionShape& shape, s
   return x.view({shape.batch, shape.length, heads, shape.head_width});
 }
 
-torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v, const AttentionShape& shape, double dropout) {
-  const torch::Tensor mixed = at::scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), std::nullopt,
-                                                        dropout, /*is_causal=*/true, std::nullopt,
-                                                        /*enable_gqa=*/shape.heads != shape.kv_heads);
+torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                     const AttentionShape& shape, double dropout) {
+  const torch::Tensor mixed = at::scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
+                                                               std::nullopt, dropout, /*is_causal=*/true, std::nullopt,
+                                                               /*enable_gqa=*/shape.heads != shape.kv_heads);
   return mixed.transpose(1, 2).reshape({shape.batch * shape.length, shape.heads * shape.head_width});
 }
 
 }  // namespace
 
-torch::Tensor gained_attention(const torch::Tensor& qkv, const torch::Tensor& gain, const RopeTable& rope, const AttentionShape& shape,
-                        Kernels kernels) {
+torch::Tensor gained_attention(const torch::Tensor& qkv, const torch::Tensor& gain, const RopeTable& rope,
+                               const AttentionShape& shape, Kernels kernels) {
   const std::int64_t kv_width = shape.kv_heads * shape.head_width;
   const auto parts = qkv.split({shape.heads * shape.head_width, kv_width, kv_width}, -1);
   const auto wide = qkv.scalar_type() == torch::kBFloat16 ? torch::kFloat32 : qkv.scalar_type();

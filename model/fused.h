@@ -9,7 +9,8 @@ namespace par5::fused {
 inline bool supported(const torch::Tensor&) { return false; }
 
 torch::Tensor rms_norm(const torch::Tensor& x, torch::ScalarType out);
-Normed add_scaled(const torch::Tensor& x, const torch::Tensor& branch, const torch::Tensor& scale, torch::ScalarType out);
+Normed add_scaled(const torch::Tensor& x, const torch::Tensor& branch, const torch::Tensor& scale,
+                  torch::ScalarType out);
 Border cross_border(const BorderInputs& inputs, torch::ScalarType out);
 torch::Tensor relu2(const torch::Tensor& hidden, bool with_norm);
 

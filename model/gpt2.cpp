@@ -6,7 +6,9 @@ namespace par5 {
 torch::Tensor Network::gpt2_hidden(const torch::Tensor& tokens) {
   const AttentionShape shape{tokens.size(0), tokens.size(1), model_.heads, model_.heads, model_.head_width()};
   const double attention_dropout = training_ ? model_.dropout : 0.0;
-  const auto dropped = [&](const torch::Tensor& x) { return attention_dropout > 0 ? at::dropout(x, model_.dropout, true) : x; };
+  const auto dropped = [&](const torch::Tensor& x) {
+    return attention_dropout > 0 ? at::dropout(x, model_.dropout, true) : x;
+  };
   const auto norm = [&](const torch::Tensor& x, const std::string& name) {
     const torch::Tensor& gain = weight(name);
     if (model_.norm == Norm::layer) return layer_norm(x, gain, compute_);

@@ -1,6 +1,7 @@
 #include "model/head.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 namespace par5 {
@@ -14,7 +15,9 @@ std::int64_t block_rows(std::int64_t vocab, std::int64_t rows) {
   return std::clamp<std::int64_t>((std::int64_t{2} << 20) / vocab, 16, std::max<std::int64_t>(rows, 16));
 }
 
-torch::Tensor widened(const torch::Tensor& x) { return x.scalar_type() == torch::kBFloat16 ? x.to(torch::kFloat32) : x; }
+torch::Tensor widened(const torch::Tensor& x) {
+  return x.scalar_type() == torch::kBFloat16 ? x.to(torch::kFloat32) : x;
+}
 
 // Logits before the softcap.
 torch::Tensor raw_logits(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias) {
@@ -50,8 +53,7 @@ BlockSums block_loss(const torch::Tensor& raw, const torch::Tensor& targets, dou
     torch::Tensor gradient = (logits - logsum).exp_();
     if (z_loss != 0) gradient.mul_(1 + 2 * z_loss * logsum);
     gradient.scatter_add_(1, column, at::full_like(column, -1, gradient.options()));
-    if (settings.softcap != Softcap::none)
-      gradient.mul_(softcap_slope(raw, settings.softcap, settings.softcap_value));
+    if (settings.softcap != Softcap::none) gradient.mul_(softcap_slope(raw, settings.softcap, settings.softcap_value));
     sums.gradient = gradient;
   }
   return sums;
@@ -59,23 +61,27 @@ BlockSums block_loss(const torch::Tensor& raw, const torch::Tensor& targets, dou
 
 class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
  public:
-  static tensor_list forward(AutogradContext* context, const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
-                             const torch::Tensor& targets, double z_loss, const HeadSettings& settings) {
+  static tensor_list forward(AutogradContext* context, const torch::Tensor& features, const torch::Tensor& embedding,
+                             const std::optional<torch::Tensor>& optional_bias, const torch::Tensor& targets,
+                             double z_loss, const HeadSettings& settings, bool recording) {
+    const torch::Tensor bias = optional_bias.value_or(torch::Tensor());
     const std::int64_t rows = features.size(0), step = block_rows(embedding.size(0), rows);
     const torch::Tensor matrix = embedding.to(features.scalar_type());
-    const bool for_features = context->needs_input_grad(0), for_embedding = context->needs_input_grad(1);
-    const bool for_bias = bias.defined() && context->needs_input_grad(2);
+    const bool for_features = recording && features.requires_grad();
+    const bool for_embedding = recording && embedding.requires_grad();
+    const bool for_bias = recording && bias.defined() && bias.requires_grad();
     const bool with_gradient = for_features || for_embedding || for_bias;
     torch::Tensor features_gradient, embedding_gradient, bias_gradient;
     if (for_features) features_gradient = at::empty_like(features);
     if (for_embedding) embedding_gradient = at::zeros_like(embedding);
     if (for_bias) bias_gradient = at::zeros_like(bias);
-    torch::Tensor cross_entropy = at::zeros({}, features.options().dtype(torch::kFloat64)), squared = at::zeros_like(cross_entropy);
+    torch::Tensor cross_entropy = at::zeros({}, features.options().dtype(torch::kFloat64)),
+                  squared = at::zeros_like(cross_entropy);
     for (std::int64_t begin = 0; begin < rows; begin += step) {
       const std::int64_t count = std::min(step, rows - begin);
       const torch::Tensor part = features.narrow(0, begin, count);
-      const BlockSums sums = block_loss(raw_logits(part, matrix, bias), targets.narrow(0, begin, count), z_loss,
-                                        with_gradient, settings);
+      const BlockSums sums =
+          block_loss(raw_logits(part, matrix, bias), targets.narrow(0, begin, count), z_loss, with_gradient, settings);
       cross_entropy += sums.cross_entropy;
       squared += sums.squared_logsum;
       if (!with_gradient) continue;
@@ -87,7 +93,8 @@ class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
     }
     context->save_for_backward({features_gradient, embedding_gradient, bias_gradient});
     const auto type = features.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
-    const torch::Tensor mean = (cross_entropy / rows).to(type), total = ((cross_entropy + z_loss * squared) / rows).to(type);
+    const torch::Tensor mean = (cross_entropy / rows).to(type),
+                        total = ((cross_entropy + z_loss * squared) / rows).to(type);
     context->mark_non_differentiable({mean});
     return {total, mean};
   }
@@ -97,33 +104,36 @@ class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
     const torch::Tensor& factor = gradients[0];
     for (torch::Tensor& gradient : saved)
       if (gradient.defined()) gradient = gradient * factor.to(gradient.scalar_type());
-    return {saved[0], saved[1], saved[2], torch::Tensor(), torch::Tensor(), torch::Tensor()};
+    return {saved[0], saved[1], saved[2], torch::Tensor(), torch::Tensor(), torch::Tensor(), torch::Tensor()};
   }
 };
 
 }  // namespace
 
-torch::Tensor head_logits(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias, const HeadSettings& settings) {
+torch::Tensor head_logits(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
+                          const HeadSettings& settings) {
   return softcapped(raw_logits(features, embedding.to(features.scalar_type()), bias), settings.softcap,
                     settings.softcap_value);
 }
 
-HeadLoss head_loss(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias, const torch::Tensor& targets,
-                   double z_loss, const HeadSettings& settings) {
-  const tensor_list outputs = BlockwiseLoss::apply(features, embedding, bias, targets, z_loss, settings);
+HeadLoss head_loss(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
+                   const torch::Tensor& targets, double z_loss, const HeadSettings& settings) {
+  const auto optional_bias = bias.defined() ? std::optional<torch::Tensor>(bias) : std::nullopt;
+  const tensor_list outputs = BlockwiseLoss::apply(features, embedding, optional_bias, targets, z_loss, settings,
+                                                   torch::GradMode::is_enabled());
   return {outputs[0], outputs[1]};
 }
 
-HeadLoss eager_head_loss(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias, const torch::Tensor& targets,
-                         double z_loss, const HeadSettings& settings) {
+HeadLoss eager_head_loss(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
+                         const torch::Tensor& targets, double z_loss, const HeadSettings& settings) {
   const torch::Tensor logits = head_logits(features, embedding, bias, settings);
   const torch::Tensor logsum = at::logsumexp(logits, {1});
   const torch::Tensor mean = (logsum - logits.gather(1, targets.unsqueeze(1)).squeeze(1)).mean();
   return {mean + z_loss * logsum.square().mean(), mean.detach()};
 }
 
-torch::Tensor head_nats(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias, const torch::Tensor& targets,
-                 double temperature, const HeadSettings& settings) {
+torch::Tensor head_nats(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
+                        const torch::Tensor& targets, double temperature, const HeadSettings& settings) {
   const torch::NoGradGuard no_gradients;
   const std::int64_t rows = features.size(0), step = block_rows(embedding.size(0), rows);
   const torch::Tensor matrix = embedding.to(features.scalar_type());
@@ -131,7 +141,7 @@ torch::Tensor head_nats(const torch::Tensor& features, const torch::Tensor& embe
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
     torch::Tensor logits = softcapped(raw_logits(features.narrow(0, begin, count), matrix, bias), settings.softcap,
-                               settings.softcap_value);
+                                      settings.softcap_value);
     if (temperature != 1.0) logits = logits / temperature;
     nats.push_back(at::logsumexp(logits, {1}) -
                    logits.gather(1, targets.narrow(0, begin, count).unsqueeze(1)).squeeze(1));

@@ -43,14 +43,13 @@ bool is_output_projection(const std::string& name) {
   return name.starts_with("blocks.") && name.ends_with(".proj.weight");
 }
 
-void fill_initial(const TensorSpec& spec, const ModelConfig& model, const InitialWeights& initial, torch::Tensor& value) {
+void fill_initial(const TensorSpec& spec, const ModelConfig& model, const InitialWeights& initial,
+                  torch::Tensor& value) {
   if (spec.shape.size() == 2 && !spec.calibration) {
     if (is_output_projection(spec.name)) return;
     const bool embedding = spec.storage != Storage::quantized || spec.name == embedding_name(model);
-    const bool by_inputs = initial.init_std == 0 && (!embedding || model.backbone == Backbone::gpt2);
-    const double inputs = static_cast<double>(spec.shape[1]);
-    const double deviation =
-        by_inputs ? 1.0 / std::sqrt(inputs) : (embedding ? initial.embedding_init_std : initial.init_std);
+    double deviation = embedding ? initial.embedding_init_std : initial.init_std;
+    if (!embedding && deviation == 0) deviation = 1.0 / std::sqrt(static_cast<double>(spec.shape[1]));
     const auto name = std::as_bytes(std::span(spec.name.data(), spec.name.size()));
     NormalGenerator(initial.seed * 0x9e3779b97f4a7c15u ^ xxh3_64(name)).fill(value, deviation);
   } else if (spec.name == "vocab_bias") {

@@ -17,8 +17,8 @@ struct LatentWeight {
 };
 
 struct InitialWeights {
-  double init_std = 0.02;             // quantised matrices; 0: N(0, 1 / inputs), as GPT-2's presets have it
-  double embedding_init_std = 0.005;  // token embedding and its projections (gpt2 with init_std = 0: 1 / sqrt(width))
+  double init_std = 0.02;             // matrices of linear layers; 0: 1 / sqrt(inputs), as GPT-2's presets have it
+  double embedding_init_std = 0.005;  // token embedding, its projections, learned positions
   std::uint64_t seed = 42;
 };
 

@@ -35,9 +35,9 @@ Status Network::load(const StoredModel& stored) {
   for (NetworkWeight& weight : weights_) {
     const StoredTensor* tensor = stored.find(weight.spec.name);
     if (!tensor || tensor->spec.shape != weight.spec.shape)
-      return bad_data("the stored model lacks the tensor '" + weight.spec.name + "' in the shape " +
-                          to_string(weight.spec.shape),
-                      {}, std::nullopt, weight.spec.name);
+      return bad_data(
+          "the stored model lacks the tensor '" + weight.spec.name + "' in the shape " + to_string(weight.spec.shape),
+          {}, std::nullopt, weight.spec.name);
     std::vector<float> values = tensor->values(static_cast<std::size_t>(at::get_num_threads()));
     weight.effective.copy_(torch::from_blob(values.data(), weight.spec.shape, torch::kFloat32));
   }
@@ -45,7 +45,8 @@ Status Network::load(const StoredModel& stored) {
 }
 
 void Network::require_gradients(bool matrices, bool calibration) {
-  for (NetworkWeight& weight : weights_) weight.effective.requires_grad_(weight.spec.calibration ? calibration : matrices);
+  for (NetworkWeight& weight : weights_)
+    weight.effective.requires_grad_(weight.spec.calibration ? calibration : matrices);
 }
 
 void Network::clear_gradients() {
@@ -77,20 +78,22 @@ HeadSettings Network::head_settings() const { return {model_.softcap, model_.sof
 
 torch::Tensor Network::logits(const torch::Tensor& hidden_rows) {
   return head_logits(features(hidden_rows), weight(embedding_name(model_)),
-                     model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor(), head_settings());
+                     model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor(),
+                     head_settings());
 }
 
 torch::Tensor Network::nats(const torch::Tensor& hidden_rows, const torch::Tensor& targets, double temperature) {
   const torch::NoGradGuard no_gradients;
   return head_nats(features(hidden_rows), weight(embedding_name(model_)),
-                   model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor(), targets, temperature,
-                   head_settings());
+                   model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor(),
+                   targets, temperature, head_settings());
 }
 
 Network::Loss Network::loss(const torch::Tensor& tokens, const torch::Tensor& targets, double z_loss) {
   const torch::Tensor rows = features(hidden(tokens).flatten(0, 1));
   const torch::Tensor& embedding = weight(embedding_name(model_));
-  const torch::Tensor bias = model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor();
+  const torch::Tensor bias =
+      model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor();
   const auto form = kernels_ == Kernels::eager ? eager_head_loss : head_loss;
   return form(rows, embedding, bias, targets.flatten(), z_loss, head_settings());
 }

@@ -6,7 +6,9 @@ namespace par5 {
 namespace {
 
 // At least float32, so that bfloat16 inputs are normalised in float32 and double tests stay double.
-torch::Tensor widened(const torch::Tensor& x) { return x.scalar_type() == torch::kBFloat16 ? x.to(torch::kFloat32) : x; }
+torch::Tensor widened(const torch::Tensor& x) {
+  return x.scalar_type() == torch::kBFloat16 ? x.to(torch::kFloat32) : x;
+}
 
 torch::Tensor eager_rms_norm(const torch::Tensor& x, torch::ScalarType out) {
   const torch::Tensor wide = widened(x);
@@ -30,8 +32,8 @@ torch::Tensor normalized(const torch::Tensor& x, Norm norm, torch::ScalarType ou
   return norm == Norm::rms ? rms_norm(x, out, kernels) : layer_norm(x, {}, out);
 }
 
-Normed add_scaled(const torch::Tensor& x, const torch::Tensor& branch, const torch::Tensor& scale, Norm norm, torch::ScalarType out,
-                  Kernels kernels) {
+Normed add_scaled(const torch::Tensor& x, const torch::Tensor& branch, const torch::Tensor& scale, Norm norm,
+                  torch::ScalarType out, Kernels kernels) {
   if (kernels == Kernels::automatic && norm == Norm::rms && fused::supported(x))
     return fused::add_scaled(x, branch, scale, out);
   const torch::Tensor sum = x + scale * widened(branch);
@@ -54,14 +56,20 @@ torch::Tensor activate(const torch::Tensor& hidden, Activation activation, bool 
   const torch::Tensor wide = widened(hidden);
   torch::Tensor active;
   switch (activation) {
-    case Activation::relu2: active = at::relu(wide).square(); break;
-    case Activation::leaky_relu2: active = at::leaky_relu(wide, 0.5).square(); break;
+    case Activation::relu2:
+      active = at::relu(wide).square();
+      break;
+    case Activation::leaky_relu2:
+      active = at::leaky_relu(wide, 0.5).square();
+      break;
     case Activation::swiglu: {
       const auto halves = wide.chunk(2, -1);
       active = at::silu(halves[0]) * halves[1];
       break;
     }
-    case Activation::gelu: active = at::gelu(wide); break;
+    case Activation::gelu:
+      active = at::gelu(wide);
+      break;
   }
   if (with_norm) return rms_norm(active, hidden.scalar_type(), kernels);
   return active.to(hidden.scalar_type());
@@ -69,8 +77,10 @@ torch::Tensor activate(const torch::Tensor& hidden, Activation activation, bool 
 
 torch::Tensor softcapped(const torch::Tensor& logits, Softcap softcap, double value) {
   switch (softcap) {
-    case Softcap::none: return logits;
-    case Softcap::tanh: return value * at::tanh(logits / value);
+    case Softcap::none:
+      return logits;
+    case Softcap::tanh:
+      return value * at::tanh(logits / value);
     case Softcap::poly5: {
       const torch::Tensor u = (logits / value).clamp(-2, 2);
       const torch::Tensor square = u * u;

@@ -27,7 +27,8 @@ RopeTable rope_table(const ModelConfig& model, std::int64_t length, torch::Devic
     }
     for (std::int64_t position = 0; position < length; ++position) {
       if (published) {
-        const double angle = to_bfloat16(double{to_bfloat16(static_cast<double>(position))} * double{to_bfloat16(frequency)});
+        const double angle =
+            to_bfloat16(double{to_bfloat16(static_cast<double>(position))} * double{to_bfloat16(frequency)});
         cosine[position][pair] = to_bfloat16(std::cos(angle));
         sine[position][pair] = to_bfloat16(std::sin(angle));
       } else {

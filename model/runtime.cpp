@@ -42,9 +42,9 @@ RuntimeDescription describe_runtime() {
 }
 
 std::string to_string(const RuntimeDescription& description) {
-  return "LibTorch " + description.libtorch_version + ", " + description.cpu_capability + ", " + description.matrix_products +
-         (description.bfloat16_products ? " with bfloat16 instructions, " : ", ") + std::to_string(description.threads) +
-         (description.threads == 1 ? " thread" : " threads");
+  return "LibTorch " + description.libtorch_version + ", " + description.cpu_capability + ", " +
+         description.matrix_products + (description.bfloat16_products ? " with bfloat16 instructions, " : ", ") +
+         std::to_string(description.threads) + (description.threads == 1 ? " thread" : " threads");
 }
 
 Error error_from_current_exception() {

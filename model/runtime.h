@@ -19,9 +19,9 @@ void tune_allocator();
 void set_threads(int threads);
 
 struct RuntimeDescription {
-  std::string libtorch_version;  // "2.13.0"
-  std::string cpu_capability;    // what LibTorch's elementwise kernels use: "AVX512", "AVX2", "DEFAULT"
-  std::string matrix_products;   // "MKL, oneDNN"
+  std::string libtorch_version;    // "2.13.0"
+  std::string cpu_capability;      // what LibTorch's elementwise kernels use: "AVX512", "AVX2", "DEFAULT"
+  std::string matrix_products;     // "MKL, oneDNN"
   bool bfloat16_products = false;  // the CPU multiplies bfloat16 in hardware
   int threads = 1;
 };
@@ -38,7 +38,8 @@ template <class Work>
 auto guarded(Work&& work) {
   using Value = std::invoke_result_t<Work>;
   constexpr bool is_result = requires(Value value) { value.error(); };
-  using Outcome = typename std::conditional_t<is_result, std::type_identity<Value>, std::type_identity<Result<Value>>>::type;
+  using Outcome =
+      typename std::conditional_t<is_result, std::type_identity<Value>, std::type_identity<Result<Value>>>::type;
   try {
     if constexpr (std::is_void_v<Value>) {
       std::forward<Work>(work)();

@@ -5,19 +5,21 @@
 
 namespace par5 {
 
-torch::Tensor Network::unet_attention(const std::string& block, const torch::Tensor& normed, const AttentionShape& shape) {
+torch::Tensor Network::unet_attention(const std::string& block, const torch::Tensor& normed,
+                                      const AttentionShape& shape) {
   const torch::Tensor matrix = model_.fused_qkv
-                            ? weight(block + "attn.c_qkv.weight")
-                            : at::cat({weight(block + "attn.c_q.weight"), weight(block + "attn.c_k.weight"),
-                                       weight(block + "attn.c_v.weight")});
+                                   ? weight(block + "attn.c_qkv.weight")
+                                   : at::cat({weight(block + "attn.c_q.weight"), weight(block + "attn.c_k.weight"),
+                                              weight(block + "attn.c_v.weight")});
   const torch::Tensor qkv = linear(normed, matrix, false);
   const torch::Tensor mixed = gained_attention(qkv, weight(block + "attn.q_gain"), rope(shape.length), shape, kernels_);
   return linear(mixed, weight(block + "attn.proj.weight"), true);
 }
 
 torch::Tensor Network::unet_mlp(const std::string& block, const torch::Tensor& normed) {
-  const torch::Tensor hidden = linear(
-      normed, weight(block + (model_.activation == Activation::swiglu ? "mlp.gate_up.weight" : "mlp.fc.weight")), false);
+  const torch::Tensor hidden =
+      linear(normed, weight(block + (model_.activation == Activation::swiglu ? "mlp.gate_up.weight" : "mlp.fc.weight")),
+             false);
   // The activation is fused with the norm on the output projection's input.
   const bool with_norm = model_.linear_norm != LinearNorm::none;
   return at::linear(activate(hidden, model_.activation, with_norm, kernels_), weight(block + "mlp.proj.weight"));

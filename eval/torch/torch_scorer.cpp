@@ -36,8 +36,8 @@ Result<std::unique_ptr<TorchScorer>> TorchScorer::create(const StoredModel& stor
     std::unique_ptr<TorchScorer> scorer(new TorchScorer(stored.model, options));
     P5_OK(scorer->network_.load(stored));
     scorer->network_.set_training(false);
+    scorer->network_.require_gradients(false, true);
     for (NetworkWeight& weight : scorer->network_.weights()) {
-      weight.effective.requires_grad_(weight.spec.calibration);
       if (!weight.spec.calibration) continue;
       const torch::Tensor values = weight.effective.detach();
       scorer->adapted_.push_back({weight.effective, values.clone(), torch::zeros_like(values)});

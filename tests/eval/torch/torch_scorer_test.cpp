@@ -155,9 +155,9 @@ TEST(TorchScorer, StepsAreClippedSgdWithMomentum) {
   // The same by the definition, in double where it matters, on a network of its own.
   Network network(stored.model, torch::kCPU, torch::kFloat32);
   ASSERT_TRUE(network.load(stored));
+  network.require_gradients(false, true);
   std::vector<torch::Tensor> weights, velocities;
   for (NetworkWeight& weight : network.weights()) {
-    weight.effective.requires_grad_(weight.spec.calibration);
     if (!weight.spec.calibration) continue;
     weights.push_back(weight.effective);
     velocities.push_back(torch::zeros_like(weight.effective, torch::kFloat64).detach());
