@@ -10,8 +10,8 @@
 namespace par5 {
 namespace {
 
-constexpr std::uint64_t kLongestTokenizer = 1 << 26;
-constexpr std::uint64_t kLongestSelfTest = 1 << 24;
+constexpr std::uint64_t kLongestTokenizer = 1 << 24;
+constexpr std::uint64_t kLongestSelfTest = 1 << 20;
 
 // An empty tensor of the right kind, ready for take_back.
 StoredTensor blank_tensor(const TensorSpec& spec, const QuantizerConfig& quantizer, int fp8_exponent) {

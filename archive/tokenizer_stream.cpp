@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint64_t kMostPieces = 65536;
 constexpr std::uint64_t kLongestText = 1 << 12;
-constexpr std::uint64_t kLongestMap = 1 << 24;
+constexpr std::uint64_t kLongestMap = 1 << 22;
 constexpr std::array<std::string_view, 4> kModelTypes = {"bpe", "unigram", "word", "char"};
 constexpr std::uint8_t kNormalPiece = 1, kBytePiece = 6, kLastType = 6;
 
