@@ -1,6 +1,5 @@
 // par5-torch: the half of par5 that needs LibTorch. `par5` hands over to it; it never loads SentencePiece.
 #include "cli/torch/torch_commands.h"
-#include "cli/torch/train_command.h"
 #include "core/file.h"
 #include "model/runtime.h"
 

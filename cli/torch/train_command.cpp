@@ -1,4 +1,4 @@
-#include "cli/torch/train_command.h"
+#include "cli/torch/torch_commands.h"
 
 #include "core/text.h"
 #include "model/runtime.h"
