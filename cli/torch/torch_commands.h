@@ -6,5 +6,6 @@
 namespace par5 {
 
 Command torch_eval_command();
+Command train_command();
 
 }  // namespace par5

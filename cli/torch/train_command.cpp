@@ -1,5 +1,6 @@
-#include "cli/torch/train_command.h"
+#include "cli/torch/torch_commands.h"
 
+#include "cli/version.h"
 #include "core/text.h"
 #include "model/runtime.h"
 #include "train/trainer.h"
@@ -48,7 +49,7 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   request.run_folder = options.run_folder;
   request.resume = options.resume;
   request.overwrite = common.overwrite();
-  request.version = PAR5_VERSION " (" PAR5_GIT_HASH ")";
+  request.version = std::string(kVersion) + " (" + kGitHash + ")";
   set_threads(static_cast<int>(common.threads));
   P5_TRY(const TrainReport report, train(request));
 
