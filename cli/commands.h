@@ -8,6 +8,7 @@ namespace par5 {
 Command audit_command();
 Command baseline_command();
 Command config_command();
+Command eval_command();
 Command inspect_command();
 Command pack_command();
 Command unpack_command();

@@ -8,12 +8,13 @@ int main(int argc, char** argv) {
                                par5::tokenizer_command(),
                                par5::shard_command(),
                                par5::torch_front_command("train", "Train a model on shards (in par5-torch)"),
-                               par5::audit_command(),
-                               par5::baseline_command(),
                                par5::pack_command(),
                                par5::unpack_command(),
                                par5::inspect_command(),
                                par5::verify_command(),
+                               par5::eval_command(),
+                               par5::audit_command(),
+                               par5::baseline_command(),
                                par5::config_command(),
                            });
 }

@@ -11,17 +11,19 @@ struct Counts {
   std::string other;  // everything but whitespace
 };
 
-// Length of the whitespace character at the start of `text` (Unicode's White_Space), or 0.
+// Unicode's White_Space beyond ASCII, and what nmt_nfkc turns into spaces too: some invisible marks and U+2581.
+constexpr std::string_view kWideSpaces[] = {
+    "\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x81", "\xe2\x80\x82",
+    "\xe2\x80\x83", "\xe2\x80\x84", "\xe2\x80\x85", "\xe2\x80\x86", "\xe2\x80\x87", "\xe2\x80\x88",
+    "\xe2\x80\x89", "\xe2\x80\x8a", "\xe2\x80\x8b", "\xe2\x80\x8e", "\xe2\x80\x8f", "\xe2\x80\xa8",
+    "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe2\x96\x81", "\xe3\x80\x80", "\xef\xbb\xbf"};
+
+// Length of the whitespace character at the start of `text`, or 0.
 std::size_t whitespace_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  if (byte(0) == ' ' || (byte(0) >= '\t' && byte(0) <= '\r')) return 1;
-  if (byte(0) == 0xc2 && (byte(1) == 0x85 || byte(1) == 0xa0)) return 2;
-  if (byte(0) == 0xe1 && byte(1) == 0x9a && byte(2) == 0x80) return 3;
-  if (byte(0) == 0xe2 && byte(1) == 0x80 &&
-      (byte(2) <= 0x8a ? byte(2) >= 0x80 : byte(2) == 0xa8 || byte(2) == 0xa9 || byte(2) == 0xaf))
-    return 3;
-  if (byte(0) == 0xe2 && byte(1) == 0x81 && byte(2) == 0x9f) return 3;
-  if (byte(0) == 0xe3 && byte(1) == 0x80 && byte(2) == 0x80) return 3;
+  if (text[0] == ' ' || (text[0] >= '\t' && text[0] <= '\r')) return 1;
+  if (static_cast<unsigned char>(text[0]) < 0xc2) return 0;
+  for (const std::string_view space : kWideSpaces)
+    if (text.substr(0, space.size()) == space) return space.size();
   return 0;
 }
 

@@ -1,6 +1,8 @@
 #include "tokenizer/model_file.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <set>
 #include <span>
 
 #include "core/file.h"
@@ -221,16 +223,27 @@ Result<std::string> serialize_model(const TokenizerData& tokenizer) {
   return model;
 }
 
-Result<std::string> serialize_normalizer(const TokenizerData& tokenizer) {
-  P5_TRY(const std::string normalizer, normalizer_spec(tokenizer));
-  std::string model, trainer;
-  put_piece(model, {"<unk>", 0, 2});
-  for (const TokenizerPiece& piece : tokenizer.pieces)
-    if (piece.type == 4) put_piece(model, piece);
-  put_protobuf(trainer, 3, std::uint64_t{4});
-  put_protobuf(model, 2, std::string_view(trainer));
-  put_protobuf(model, 3, std::string_view(normalizer));
-  return model;
+TokenizerData character_tokenizer(const TokenizerData& tokenizer) {
+  TokenizerData characters = tokenizer;
+  characters.model_type = "char";
+  characters.byte_fallback = true;
+  characters.pieces = {{"<unk>", 0, 2}};
+  for (int byte = 0; byte < 256; ++byte) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(byte));
+    characters.pieces.push_back({name, 0, 6});
+  }
+  std::set<std::string> taken;
+  for (const TokenizerPiece& piece : tokenizer.pieces) {
+    if (piece.type != 4) continue;
+    characters.pieces.push_back(piece);
+    taken.insert(piece.piece);
+  }
+  std::vector<std::string> common = {"\xe2\x96\x81"};
+  for (char ascii = 1; ascii < 127; ++ascii) common.emplace_back(1, ascii);
+  for (const std::string& character : common)
+    if (!taken.count(character)) characters.pieces.push_back({character, 0, 1});
+  return characters;
 }
 
 }  // namespace par5

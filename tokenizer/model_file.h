@@ -30,8 +30,8 @@ Result<ModelFile> read_model_file(const std::string& path);
 // in it. Error: bad_data where the linked SentencePiece's built-in map is not the one that the tokenizer was made with.
 Result<std::string> serialize_model(const TokenizerData& tokenizer);
 
-// A .model with the tokenizer's normaliser and user-defined pieces that splits text into characters: the concatenated
-// pieces of its encoding are the normalised text.
-Result<std::string> serialize_normalizer(const TokenizerData& tokenizer);
+// A tokenizer with the same normaliser and user-defined pieces that splits text into characters (rare ones into bytes):
+// the concatenated pieces of its encoding are the normalised text.
+TokenizerData character_tokenizer(const TokenizerData& tokenizer);
 
 }  // namespace par5

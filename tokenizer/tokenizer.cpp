@@ -27,6 +27,13 @@ std::string with_spaces(std::string_view piece, bool drop_first) {
   return text;
 }
 
+// The byte of a byte piece "<0x0A>".
+std::string byte_of(const std::string& piece) {
+  unsigned byte = 0;
+  std::from_chars(piece.data() + 3, piece.data() + 5, byte, 16);
+  return std::string(1, static_cast<char>(byte));
+}
+
 Status check_size(std::string_view text) {
   if (text.size() <= kMaxTextBytes) return {};
   return resource_limit("a text of " + std::to_string(text.size()) + " bytes is too long to encode at once (at most " +
@@ -45,15 +52,17 @@ struct Tokenizer::State {
   std::string sha256;
   std::optional<std::uint16_t> bos, eos, pad;
   std::uint16_t unknown = 0;
-  std::vector<std::string> texts;          // by id, after a token that is no boundary
-  std::vector<std::string> leading_texts;  // by id, after a boundary
+  std::vector<std::string> texts;            // by id, after a token that is no boundary
+  std::vector<std::string> leading_texts;    // by id, after a boundary
+  std::vector<std::string> character_texts;  // by id of `normalizer`
   sentencepiece::SentencePieceProcessor encoder;
   sentencepiece::SentencePieceProcessor normalizer;
 };
 
 Result<Tokenizer> Tokenizer::from_data(TokenizerData data) {
   P5_TRY(const std::string model, serialize_model(data));
-  P5_TRY(const std::string normalizer, serialize_normalizer(data));
+  const TokenizerData characters = character_tokenizer(data);
+  P5_TRY(const std::string normalizer, serialize_model(characters));
   auto state = std::make_shared<State>();
   state->data = std::move(data);
   for (auto [processor, bytes] : {std::pair(&state->encoder, &model), std::pair(&state->normalizer, &normalizer)})
@@ -68,18 +77,14 @@ Result<Tokenizer> Tokenizer::from_data(TokenizerData data) {
     if (type == 3 && piece == "<s>") state->bos = id;
     if (type == 3 && piece == "</s>") state->eos = id;
     if (type == 3 && piece == "<pad>") state->pad = id;
-    std::string text, leading;
-    if (type == 6) {
-      unsigned byte = 0;
-      std::from_chars(piece.data() + 3, piece.data() + 5, byte, 16);
-      text = leading = static_cast<char>(byte);
-    } else if (!state->bytes.boundary[i]) {
-      text = with_spaces(piece, false);
-      leading = with_spaces(piece, true);
-    }
+    const bool keep = !state->bytes.boundary[i] && type != 6;
+    std::string text = type == 6 ? byte_of(piece) : keep ? with_spaces(piece, false) : std::string();
+    std::string leading = keep ? with_spaces(piece, true) : text;
     state->texts.push_back(std::move(text));
     state->leading_texts.push_back(std::move(leading));
   }
+  for (const TokenizerPiece& piece : characters.pieces)
+    state->character_texts.push_back(piece.type == 6 ? byte_of(piece.piece) : piece.piece);
   Tokenizer tokenizer;
   tokenizer.state_ = std::move(state);
   return tokenizer;
@@ -139,11 +144,12 @@ Result<std::string> Tokenizer::decode(std::span<const std::uint16_t> ids) const 
 
 Result<std::string> Tokenizer::normalize(std::string_view text) const {
   P5_OK(check_size(text));
-  std::vector<std::string> pieces;
-  if (const auto status = state_->normalizer.Encode(text, &pieces); !status.ok())
+  std::vector<int> ids;
+  if (const auto status = state_->normalizer.Encode(text, &ids); !status.ok())
     return failure("normalise a text", status);
   std::string normalized;
-  for (const std::string& piece : pieces) normalized += piece;
+  normalized.reserve(text.size());
+  for (const int id : ids) normalized += state_->character_texts[static_cast<std::size_t>(id)];
   return with_spaces(normalized, true);
 }
 

@@ -77,9 +77,12 @@ tl::unexpected<Error> explain(const std::string& message, std::int64_t vocab) {
     return usage_error(wish + " is too large for this text: it gives at most " +
                            std::to_string(std::atoll(message.c_str() + at + kBound.size())) + " pieces",
                        "--vocab");
-  if (message.find("(vocab_size) >= (0)") != std::string::npos)
-    return usage_error(wish + " is too small for this text: its characters and the 260 special pieces take more",
-                       "--vocab");
+  if (message.find("smaller than required_chars") != std::string::npos)
+    if (const std::size_t at = message.find(" vs "); at != std::string::npos)
+      return usage_error(wish + " is too small for this text: it needs at least " +
+                             std::to_string(std::atoll(message.c_str() + at + 4)) +
+                             " pieces for its characters and the 260 special ones",
+                         "--vocab");
   return internal_error("SentencePiece cannot train: " + message);
 }
 

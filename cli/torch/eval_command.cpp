@@ -36,7 +36,6 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   settings.compat = options.compat;
   settings.ttt = config.ttt;
 
-  tune_allocator();
   set_threads(static_cast<int>(common.threads));
   log_debug(to_string(describe_runtime()));
   TorchScorerOptions scorer_options;

@@ -1,4 +1,5 @@
 #include "cli/torch/torch_commands.h"
+#include "cli/version.h"
 #include "core/text.h"
 #include "model/runtime.h"
 #include "train/trainer.h"
@@ -47,7 +48,7 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   request.run_folder = options.run_folder;
   request.resume = options.resume;
   request.overwrite = common.overwrite();
-  request.version = PAR5_VERSION " (" PAR5_GIT_HASH ")";
+  request.version = std::string(kVersion) + " (" + kGitHash + ")";
   set_threads(static_cast<int>(common.threads));
   P5_TRY(const TrainReport report, train(request));
 
