@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
+#include <sstream>
 #include <string>
 
 #include "core/file.h"
@@ -15,8 +17,8 @@ namespace par5 {
 namespace {
 
 std::string shared_folder() {
-  const char* given = std::getenv("PAR5_SHARED");
-  return given ? given : std::string(PAR5_SOURCE_DIR) + "/../shared";
+  if (const char* given = std::getenv("PAR5_SHARED")) return given;
+  return join_path(PAR5_SOURCE_DIR, "../shared");
 }
 
 constexpr std::int64_t kTargets = 32768, kWindow = 512;
@@ -27,10 +29,10 @@ std::vector<std::int64_t> validation_tokens(const std::string& shared) {
   auto folder = TemporaryFolder::create();
   if (!folder) return {};
   const std::string out = join_path(folder->path(), "val");
-  const std::string command = std::string(PAR5_PROGRAM) + " shard '" + shared +
-                              "/data/corpora/enwiki-long/val.jsonl.xz' --tokenizer '" + shared +
-                              "/data/tokenizers/enwiki_4096.model' -o '" + out + "' >/dev/null 2>&1";
-  if (std::system(command.c_str()) != 0) return {};
+  std::ostringstream command;
+  command << PAR5_PROGRAM << " shard '" << shared << "/data/corpora/enwiki-long/val.jsonl.xz' --tokenizer '" << shared
+          << "/data/tokenizers/enwiki_4096.model' -o '" << out << "' >/dev/null 2>&1";
+  if (std::system(command.str().c_str()) != 0) return {};
   std::vector<std::int64_t> tokens;
   const auto names = list_folder(out);
   if (!names) return {};
@@ -66,7 +68,7 @@ double bits_per_byte(Network& network, const std::vector<std::int64_t>& tokens) 
 class Published : public testing::Test {
  protected:
   void SetUp() override {
-    const std::string path = shared_folder() + "/data/checkpoints/quinary-small-trained.safetensors";
+    const std::string path = join_path(shared_folder(), "data/checkpoints/quinary-small-trained.safetensors");
     if (!file_exists(path)) GTEST_SKIP() << "no " << path;
     tokens_ = validation_tokens(shared_folder());
     if (tokens_.empty()) GTEST_SKIP() << "par5 shard gave no tokens";
