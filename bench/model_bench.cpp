@@ -1,6 +1,6 @@
 // Forward and backward of one training batch: plain LibTorch operations against par5's fused forms, interleaved.
 //
-//   train_step [width] [layers] [vocab] [embedding width] [batch] [length] [repetitions] [threads]
+//   par5-bench-model [width] [layers] [vocab] [embedding width] [batch] [length] [repetitions] [threads]
 //
 // Prints tokens per second (the median and the best of the repetitions) of four forms, their losses, which must agree,
 // and the share of the bfloat16 matrix product rate that a step of the fused form reaches.
