@@ -38,20 +38,20 @@ template <class Work>
 auto guarded(Work&& work) {
   using Value = std::invoke_result_t<Work>;
   constexpr bool is_result = requires(Value value) { value.error(); };
-  using Outcome =
+  using Guarded =
       typename std::conditional_t<is_result, std::type_identity<Value>, std::type_identity<Result<Value>>>::type;
   try {
     if constexpr (std::is_void_v<Value>) {
       std::forward<Work>(work)();
       return Status{};
     } else {
-      return Outcome(std::forward<Work>(work)());
+      return Guarded(std::forward<Work>(work)());
     }
   } catch (...) {
     if constexpr (std::is_void_v<Value>)
       return Status(tl::unexpected<Error>(error_from_current_exception()));
     else
-      return Outcome(tl::unexpected<Error>(error_from_current_exception()));
+      return Guarded(tl::unexpected<Error>(error_from_current_exception()));
   }
 }
 
