@@ -31,7 +31,8 @@ std::string stream_line(const StreamReport& stream) {
   std::string line = "    " + left_column(stream.part, 10) + left_column(stream.layout, 9) +
                      left_column(stream.codec, 7) + byte_column(stream.raw_bytes, 12) +
                      byte_column(stream.stored_bytes, 12) + byte_column(stream.order0_bytes, 12);
-  if (values > 0) line += "  " + fixed(8.0 * static_cast<double>(stream.stored_bytes) / static_cast<double>(values), 4);
+  if (stream.values > 0)
+    line += "  " + fixed(8.0 * static_cast<double>(stream.stored_bytes) / static_cast<double>(stream.values), 4);
   return line + "\n";
 }
 
