@@ -36,8 +36,9 @@ bool better(const Candidate& a, const Candidate& b) {
 // tokenizer everything; from 7 on everything is tried on every layout.
 constexpr std::size_t kSmallStream = 1 << 16;
 
-bool worth_trying(const StreamSlot& slot, Layout layout, int effort) {
-  return effort >= 7 || slot.part != Part::codes ||
+bool worth_trying(const StreamSlot& slot, Grid grid, Layout layout, int effort) {
+  const bool denser = grid == Grid::binary || grid == Grid::ternary || grid == Grid::quinary;
+  return effort >= 7 || !denser || slot.part != Part::codes ||
          element_count(slot.shape) <= static_cast<std::int64_t>(kSmallStream) ||
          !(layout == Layout::bytes || layout == Layout::bytes_t);
 }
@@ -108,7 +109,8 @@ Result<std::vector<Candidate>> choose(const Artifact& artifact, const OtherStrea
   for (std::size_t i = 0; i < slots.size(); ++i)
     for (const Layout layout : layouts_of(slots[i], &specs[slots[i].tensor], artifact.model.quantizer))
       for (const CodecChoice choice : first_codecs())
-        if (worth_trying(slots[i], layout, options.effort)) candidates.push_back({i, layout, choice, {}, 0, 0});
+        if (worth_trying(slots[i], artifact.model.quantizer.grid, layout, options.effort))
+          candidates.push_back({i, layout, choice, {}, 0, 0});
   P5_OK(run(artifact, other, slots, candidates, options.threads, "packing, first round"));
 
   std::vector<Candidate> second;
