@@ -32,12 +32,13 @@ bool better(const Candidate& a, const Candidate& b) {
 }
 
 // The amount of work. Every effort tries LZMA on all layouts (below 7 not on a whole byte per weight where denser
-// layouts exist); from 3 on brotli joins on the two layouts that LZMA made smallest, and on small streams everything;
-// from 7 on everything is tried on every layout.
+// layouts exist); from 3 on brotli joins on the two layouts that LZMA made smallest, and on small streams and the
+// tokenizer everything; from 7 on everything is tried on every layout.
 constexpr std::size_t kSmallStream = 1 << 16;
 
-bool worth_trying(const StreamSlot& slot, Layout layout, int effort) {
-  return effort >= 7 || slot.part != Part::codes ||
+bool worth_trying(const StreamSlot& slot, Grid grid, Layout layout, int effort) {
+  const bool denser = grid == Grid::binary || grid == Grid::ternary || grid == Grid::quinary;
+  return effort >= 7 || !denser || slot.part != Part::codes ||
          element_count(slot.shape) <= static_cast<std::int64_t>(kSmallStream) ||
          !(layout == Layout::bytes || layout == Layout::bytes_t);
 }
@@ -47,10 +48,10 @@ const std::vector<CodecChoice>& first_codecs() {
   return choices;
 }
 
-std::vector<CodecChoice> second_codecs(std::uint64_t raw_bytes, int effort) {
+std::vector<CodecChoice> second_codecs(const StreamSlot& slot, std::uint64_t raw_bytes, int effort) {
   if (effort < 3) return {};
   std::vector<CodecChoice> choices = {{Codec::brotli, 0}};
-  if (effort < 7 && raw_bytes > kSmallStream) return choices;
+  if (effort < 7 && raw_bytes > kSmallStream && slot.part != Part::tokenizer) return choices;
   choices.push_back({Codec::zstd, 0});
   for (const auto& [lc, lp, pb] : {std::array{3, 0, 0}, std::array{0, 1, 1}})
     choices.push_back({Codec::lzma, lzma_properties(lc, lp, pb)});
@@ -108,7 +109,8 @@ Result<std::vector<Candidate>> choose(const Artifact& artifact, const OtherStrea
   for (std::size_t i = 0; i < slots.size(); ++i)
     for (const Layout layout : layouts_of(slots[i], &specs[slots[i].tensor], artifact.model.quantizer))
       for (const CodecChoice choice : first_codecs())
-        if (worth_trying(slots[i], layout, options.effort)) candidates.push_back({i, layout, choice, {}, 0, 0});
+        if (worth_trying(slots[i], artifact.model.quantizer.grid, layout, options.effort))
+          candidates.push_back({i, layout, choice, {}, 0, 0});
   P5_OK(run(artifact, other, slots, candidates, options.threads, "packing, first round"));
 
   std::vector<Candidate> second;
@@ -121,7 +123,7 @@ Result<std::vector<Candidate>> choose(const Artifact& artifact, const OtherStrea
     const std::size_t survivors =
         options.effort >= 7 ? by_stream[i].size() : std::min<std::size_t>(2, by_stream[i].size());
     for (std::size_t k = 0; k < survivors; ++k)
-      for (const CodecChoice choice : second_codecs(by_stream[i][k]->raw_bytes, options.effort))
+      for (const CodecChoice choice : second_codecs(slots[i], by_stream[i][k]->raw_bytes, options.effort))
         second.push_back({i, by_stream[i][k]->layout, choice, {}, 0, 0});
   }
   P5_OK(run(artifact, other, slots, second, options.threads, "packing, second round"));
