@@ -60,6 +60,7 @@ struct StreamReport {
   std::string layout;           // "base5", "base5_t", "planes", ...
   std::string codec;            // "raw", "lzma", "zstd", ...
   std::uint64_t offset = 0;     // in the file
+  std::uint64_t values = 0;     // weights, scales or floats in it; 0 for streams that are no tensors
   std::uint64_t raw_bytes = 0;  // in this layout, before the codec
   std::uint64_t stored_bytes = 0;
   std::uint64_t order0_bytes = 0;  // order-0 entropy of the symbols, in bytes, rounded up; 0 where there are none

@@ -103,9 +103,9 @@ Result<Container> parse_container(std::span<const std::byte> file, const std::st
   for (StreamEntry& stream : container.streams) {
     stream.offset = offset;
     if (stream.stored_bytes > file.size() - offset)
-      return bad_data("'" + path + "' is truncated: the " + stream.slot.name + " needs " +
-                          std::to_string(stream.stored_bytes) + " bytes and " + std::to_string(file.size() - offset) +
-                          " remain",
+      return bad_data("'" + path + "' is truncated at the " + stream.slot.name + ": " +
+                          std::to_string(stream.stored_bytes) + " bytes belong there and " +
+                          std::to_string(file.size() - offset) + " remain",
                       path, offset);
     offset += stream.stored_bytes;
   }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <mutex>
 
 #include "archive/container.h"
@@ -30,21 +31,33 @@ bool better(const Candidate& a, const Candidate& b) {
   return a.choice.codec < b.choice.codec;
 }
 
-// The amount of work: below 3 LZMA on every layout; up to 6 then brotli, zstd and other LZMA properties on the two
-// layouts that LZMA made smallest; from 7 on everything on every layout.
-std::vector<CodecChoice> first_codecs() { return {{Codec::raw, 0}, {Codec::lzma, lzma_properties(0, 0, 0)}}; }
-std::vector<CodecChoice> second_codecs(Layout layout, int effort) {
-  std::vector<CodecChoice> choices;
-  if (effort < 3) return choices;
-  choices.push_back({Codec::brotli, 0});
+// The amount of work. Every effort tries LZMA on all layouts (below 7 not on a whole byte per weight where denser
+// layouts exist); from 3 on brotli joins on the two layouts that LZMA made smallest, and on small streams everything;
+// from 7 on everything is tried on every layout.
+constexpr std::size_t kSmallStream = 1 << 16;
+
+bool worth_trying(const StreamSlot& slot, Layout layout, int effort) {
+  return effort >= 7 || slot.part != Part::codes ||
+         element_count(slot.shape) <= static_cast<std::int64_t>(kSmallStream) ||
+         !(layout == Layout::bytes || layout == Layout::bytes_t);
+}
+
+const std::vector<CodecChoice>& first_codecs() {
+  static const std::vector<CodecChoice> choices = {{Codec::raw, 0}, {Codec::lzma, lzma_properties(0, 0, 0)}};
+  return choices;
+}
+
+std::vector<CodecChoice> second_codecs(std::uint64_t raw_bytes, int effort) {
+  if (effort < 3) return {};
+  std::vector<CodecChoice> choices = {{Codec::brotli, 0}};
+  if (effort < 7 && raw_bytes > kSmallStream) return choices;
   choices.push_back({Codec::zstd, 0});
-  const bool two_bytes = layout == Layout::bytes || layout == Layout::bytes_t;
-  if (two_bytes) choices.push_back({Codec::lzma, lzma_properties(0, 1, 1)});
-  choices.push_back({Codec::lzma, lzma_properties(3, 0, 0)});
+  for (const auto& [lc, lp, pb] : {std::array{3, 0, 0}, std::array{0, 1, 1}})
+    choices.push_back({Codec::lzma, lzma_properties(lc, lp, pb)});
   if (effort < 7) return choices;
-  for (int pb = 0; pb <= 2; ++pb)
-    for (int lp = 0; lp <= 2; ++lp)
-      for (int lc = 0; lc + lp <= 4; ++lc) choices.push_back({Codec::lzma, lzma_properties(lc, lp, pb)});
+  for (const auto& [lc, lp, pb] : {std::array{1, 0, 0}, std::array{2, 0, 0}, std::array{4, 0, 0}, std::array{0, 2, 2},
+                                   std::array{3, 0, 2}, std::array{3, 1, 1}})
+    choices.push_back({Codec::lzma, lzma_properties(lc, lp, pb)});
   return choices;
 }
 
@@ -94,7 +107,8 @@ Result<std::vector<Candidate>> choose(const Artifact& artifact, const OtherStrea
   std::vector<Candidate> candidates;
   for (std::size_t i = 0; i < slots.size(); ++i)
     for (const Layout layout : layouts_of(slots[i], &specs[slots[i].tensor], artifact.model.quantizer))
-      for (const CodecChoice choice : first_codecs()) candidates.push_back({i, layout, choice, {}, 0, 0});
+      for (const CodecChoice choice : first_codecs())
+        if (worth_trying(slots[i], layout, options.effort)) candidates.push_back({i, layout, choice, {}, 0, 0});
   P5_OK(run(artifact, other, slots, candidates, options.threads, "packing, first round"));
 
   std::vector<Candidate> second;
@@ -107,7 +121,7 @@ Result<std::vector<Candidate>> choose(const Artifact& artifact, const OtherStrea
     const std::size_t survivors =
         options.effort >= 7 ? by_stream[i].size() : std::min<std::size_t>(2, by_stream[i].size());
     for (std::size_t k = 0; k < survivors; ++k)
-      for (const CodecChoice choice : second_codecs(by_stream[i][k]->layout, options.effort))
+      for (const CodecChoice choice : second_codecs(by_stream[i][k]->raw_bytes, options.effort))
         second.push_back({i, by_stream[i][k]->layout, choice, {}, 0, 0});
   }
   P5_OK(run(artifact, other, slots, second, options.threads, "packing, second round"));

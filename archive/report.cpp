@@ -108,6 +108,7 @@ ArtifactReport make_report(const Container& container, const Artifact& artifact)
       continue;
     }
     const StoredTensor& tensor = artifact.model.tensors[stream.slot.tensor];
+    entry.values = static_cast<std::uint64_t>(element_count(stream.slot.shape));
     entry.order0_bytes = order0_of(tensor, stream.slot);
     report.tensors[stream.slot.tensor].streams.push_back(std::move(entry));
   }

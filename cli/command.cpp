@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "cli/version.h"
 #include "core/cancel.h"
 #include "core/log.h"
 #include "core/parallel.h"
@@ -68,7 +69,7 @@ int run_program(int argc, char** argv, const std::string& program, const std::ve
   const auto start = std::chrono::steady_clock::now();
   install_signal_handlers();
   CLI::App app{"par5: size-capped language models with five-level weights, from text to a proven bpb", program};
-  app.set_version_flag("--version", program + " " PAR5_VERSION " (" PAR5_GIT_HASH ")");
+  app.set_version_flag("--version", program + " " + kVersion + " (" + kGitHash + ")");
   app.require_subcommand(1);
   CommonOptions common;
   std::vector<std::pair<CLI::App*, Runner>> runners;
@@ -116,7 +117,7 @@ int run_program(int argc, char** argv, const std::string& program, const std::ve
     if (!outcome) return report_error(outcome.error(), name, common.json);
     std::string text = outcome->text;
     if (common.json && !outcome->report.is_null()) {
-      Json report = {{"schema", 1}, {"command", name}, {"version", PAR5_VERSION}};
+      Json report = {{"schema", 1}, {"command", name}, {"version", kVersion}};
       report["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       report["threads"] = thread_count(common.threads);
       report["kernel"] = "portable";

@@ -13,6 +13,7 @@ Json stream_json(const StreamReport& stream) {
           {"layout", stream.layout},
           {"codec", stream.codec},
           {"offset", stream.offset},
+          {"values", stream.values},
           {"raw_bytes", stream.raw_bytes},
           {"stored_bytes", stream.stored_bytes},
           {"order0_bytes", stream.order0_bytes}};
@@ -26,11 +27,12 @@ Json value_json(const NamedEntry::Value& value) {
   return std::to_string(std::get<std::vector<std::byte>>(value).size()) + " bytes";
 }
 
-std::string stream_line(const StreamReport& stream, std::int64_t values) {
+std::string stream_line(const StreamReport& stream) {
   std::string line = "    " + left_column(stream.part, 10) + left_column(stream.layout, 9) +
                      left_column(stream.codec, 7) + byte_column(stream.raw_bytes, 12) +
                      byte_column(stream.stored_bytes, 12) + byte_column(stream.order0_bytes, 12);
-  if (values > 0) line += "  " + fixed(8.0 * static_cast<double>(stream.stored_bytes) / static_cast<double>(values), 4);
+  if (stream.values > 0)
+    line += "  " + fixed(8.0 * static_cast<double>(stream.stored_bytes) / static_cast<double>(stream.values), 4);
   return line + "\n";
 }
 
@@ -43,18 +45,15 @@ std::string table(const DecodedArtifact& decoded) {
     text += byte_column(section.bytes) + "  " + left_column(section.name, 14) + " at " +
             grouped(static_cast<std::int64_t>(section.offset)) + "\n";
   text += byte_column(report.file_bytes) + "  total\n\ntensors\n    " + left_column("part", 10) +
-          left_column("layout", 9) + left_column("codec", 7) + "         raw      stored     order-0  bits/weight\n";
+          left_column("layout", 9) + left_column("codec", 7) + "         raw      stored     order-0  bits/value\n";
   for (const TensorReport& tensor : report.tensors) {
-    const std::int64_t values = element_count(tensor.shape);
     text += tensor.name + " " + to_string(tensor.shape) + " " + tensor.grid +
             (tensor.group > 0 ? " / " + std::to_string(tensor.group) : "") + ", zeros " +
             fixed(100 * tensor.zero_share, 1) + " %\n";
-    const std::int64_t whole_codes = values;
-    for (const StreamReport& stream : tensor.streams)
-      text += stream_line(stream, stream.part == "codes" || stream.part == "values" ? whole_codes : 0);
+    for (const StreamReport& stream : tensor.streams) text += stream_line(stream);
   }
   if (!report.other_streams.empty()) text += "other streams\n";
-  for (const StreamReport& stream : report.other_streams) text += stream_line(stream, 0);
+  for (const StreamReport& stream : report.other_streams) text += stream_line(stream);
   text += "\n" + size_table(report);
   for (const NamedEntry& entry : decoded.artifact.extras)
     text += "key " + entry.name + " = " + value_json(entry.value).dump() + " (unknown to this par5)\n";

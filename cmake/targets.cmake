@@ -7,6 +7,12 @@ endif()
 if(TARGET par5_pack)
   target_link_libraries(par5_pack PRIVATE PkgConfig::libhwy)
 endif()
+if(TARGET par5_model)
+  target_link_libraries(par5_model PRIVATE PkgConfig::libhwy)
+  # The kernels know nothing of LibTorch and need not wait for its headers.
+  set_source_files_properties(model/row_kernels.cpp model/attention_kernels.cpp model/head_kernels.cpp
+                              PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+endif()
 if(TARGET par5_archive)
   target_link_libraries(par5_archive PRIVATE PkgConfig::liblzma PkgConfig::libzstd PkgConfig::libbrotlienc PkgConfig::libbrotlidec)
 endif()
@@ -46,11 +52,13 @@ if(NOT PAR5_GIT_HASH)
   set(PAR5_GIT_HASH unknown)
 endif()
 
+set_source_files_properties(${PROJECT_SOURCE_DIR}/cli/version.cpp PROPERTIES COMPILE_DEFINITIONS
+                            "PAR5_VERSION=\"${PAR5_VERSION}\";PAR5_GIT_HASH=\"${PAR5_GIT_HASH}\"")
+
 # par5: LibTorch-free. par5-torch: LibTorch, and therefore never SentencePiece.
 function(par5_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
-  target_compile_definitions(${name} PRIVATE PAR5_VERSION="${PAR5_VERSION}" PAR5_GIT_HASH="${PAR5_GIT_HASH}")
   foreach(library IN LISTS ARG_LIBRARIES)
     if(TARGET ${library})
       target_link_libraries(${name} PRIVATE ${library})
@@ -63,7 +71,7 @@ file(GLOB par5_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/*.cpp)
 par5_program(par5 SOURCES ${par5_sources} LIBRARIES par5_budgets par5_eval par5_engine par5_archive par5_pack par5_tokenizer par5_core)
 if(PAR5_TORCH)
   file(GLOB par5_torch_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/torch/*.cpp)
-  par5_program(par5-torch SOURCES ${par5_torch_sources} cli/command.cpp
+  par5_program(par5-torch SOURCES ${par5_torch_sources} cli/command.cpp cli/version.cpp
                LIBRARIES par5_eval_torch par5_train par5_model par5_eval par5_archive par5_pack par5_core)
 endif()
 

@@ -22,12 +22,13 @@ torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch
 
 torch::Tensor gained_attention(const torch::Tensor& qkv, const torch::Tensor& gain, const RopeTable& rope,
                                const AttentionShape& shape, Kernels kernels) {
+  if (kernels == Kernels::automatic && fused::supported(qkv)) return fused::gained_attention(qkv, gain, rope, shape);
   const std::int64_t kv_width = shape.kv_heads * shape.head_width;
   const auto parts = qkv.split({shape.heads * shape.head_width, kv_width, kv_width}, -1);
   const auto wide = qkv.scalar_type() == torch::kBFloat16 ? torch::kFloat32 : qkv.scalar_type();
   const auto prepare = [&](const torch::Tensor& part, std::int64_t heads) {
     const torch::Tensor normed = rms_norm(split_heads(part, shape, heads), wide, kernels);
-    return rope.cosine.defined() ? rotated(normed, rope) : normed;
+    return rotated(normed, rope);
   };
   const torch::Tensor q = (prepare(parts[0], shape.heads) * gain.unsqueeze(-1)).to(qkv.scalar_type());
   const torch::Tensor k = prepare(parts[1], shape.kv_heads).to(qkv.scalar_type());

@@ -16,7 +16,7 @@ struct AttentionShape {
 
 // The U-Net's: queries and keys are RMS-normed per head and rotated, queries multiplied by their head's gain; query
 // head h reads key/value head floor(h · kv_heads / heads). qkv [batch · length, (heads + 2 · kv_heads) · head_width]
-// in the compute type, gain [heads]; a rope table without tensors rotates nothing. Gives [batch · length, heads ·
+// in the compute type, gain [heads]; Gives [batch · length, heads ·
 // head_width].
 torch::Tensor gained_attention(const torch::Tensor& qkv, const torch::Tensor& gain, const RopeTable& rope,
                                const AttentionShape& shape, Kernels kernels);

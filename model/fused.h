@@ -1,17 +1,22 @@
-// The fused CPU forms of model/operations.h, as differentiable functions over the kernels of model/kernels.h.
+// The fused CPU forms of model/operations.h and attention: differentiable functions over the kernels of
+// model/kernels.h.
 #pragma once
 
+#include "model/attention.h"
 #include "model/operations.h"
 
 namespace par5::fused {
 
 // Whether the fused forms take this tensor: on the CPU, float32 or bfloat16.
-inline bool supported(const torch::Tensor&) { return false; }
+bool supported(const torch::Tensor& x);
 
 torch::Tensor rms_norm(const torch::Tensor& x, torch::ScalarType out);
 Normed add_scaled(const torch::Tensor& x, const torch::Tensor& branch, const torch::Tensor& scale,
                   torch::ScalarType out);
 Border cross_border(const BorderInputs& inputs, torch::ScalarType out);
-torch::Tensor relu2(const torch::Tensor& hidden, bool with_norm);
+// f(hidden)² with f(h) = h > 0 ? h : slope · h.
+torch::Tensor squared_relu(const torch::Tensor& hidden, double slope, bool with_norm);
+torch::Tensor gained_attention(const torch::Tensor& qkv, const torch::Tensor& gain, const RopeTable& rope,
+                               const AttentionShape& shape);
 
 }  // namespace par5::fused

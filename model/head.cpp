@@ -4,6 +4,9 @@
 #include <optional>
 #include <vector>
 
+#include "model/fused.h"
+#include "model/fused_support.h"
+
 namespace par5 {
 namespace {
 
@@ -34,29 +37,84 @@ torch::Tensor softcap_slope(const torch::Tensor& logits, Softcap softcap, double
   return (1 - square + square * square / 3) * inside;
 }
 
-// One block's sums and, in `gradient`, the loss's derivative with respect to the raw logits times the row count.
-struct BlockSums {
-  torch::Tensor cross_entropy;   // scalar, double
-  torch::Tensor squared_logsum;  // scalar, double
-  torch::Tensor gradient;        // [rows, vocab]
+// A block of rows' loss and, where it is wanted, the mean loss's gradient with respect to the block's raw logits, in
+// the type of the matrix products.
+struct BlockLoss {
+  torch::Tensor logsum;         // [rows], at least float32
+  torch::Tensor target_logits;  // [rows]
+  torch::Tensor gradient;       // [rows, vocab]
+  torch::Tensor bias_gradient;  // [vocab]
 };
 
-BlockSums block_loss(const torch::Tensor& raw, const torch::Tensor& targets, double z_loss, bool with_gradient,
-                     const HeadSettings& settings) {
-  const torch::Tensor logits = softcapped(raw, settings.softcap, settings.softcap_value);
-  const torch::Tensor logsum = at::logsumexp(logits, {1}, true);
-  const torch::Tensor column = targets.unsqueeze(1);
-  BlockSums sums;
-  sums.cross_entropy = (logsum - logits.gather(1, column)).sum(torch::kFloat64);
-  sums.squared_logsum = logsum.square().sum(torch::kFloat64);
-  if (with_gradient) {
-    torch::Tensor gradient = (logits - logsum).exp_();
-    if (z_loss != 0) gradient.mul_(1 + 2 * z_loss * logsum);
-    gradient.scatter_add_(1, column, at::full_like(column, -1, gradient.options()));
-    if (settings.softcap != Softcap::none) gradient.mul_(softcap_slope(raw, settings.softcap, settings.softcap_value));
-    sums.gradient = gradient;
-  }
-  return sums;
+struct BlockJob {
+  torch::Tensor bias, targets;
+  double z_loss = 0.0;
+  double temperature = 1.0;
+  double factor = 1.0;  // of the gradient: 1 / rows of the whole batch
+  bool with_gradient = false;
+  HeadSettings settings;
+};
+
+BlockLoss eager_block(const torch::Tensor& features, const torch::Tensor& matrix, const BlockJob& job) {
+  const torch::Tensor raw = raw_logits(features, matrix, job.bias);
+  const torch::Tensor logits = softcapped(raw, job.settings.softcap, job.settings.softcap_value) / job.temperature;
+  const torch::Tensor logsum = at::logsumexp(logits, {1}, true), column = job.targets.unsqueeze(1);
+  BlockLoss block{logsum.squeeze(1), logits.gather(1, column).squeeze(1), {}, {}};
+  if (!job.with_gradient) return block;
+  torch::Tensor gradient = (logits - logsum).exp() * (1 + 2 * job.z_loss * logsum);
+  gradient.scatter_add_(1, column, at::full_like(column, -1, gradient.options()));
+  if (job.settings.softcap != Softcap::none)
+    gradient = gradient * softcap_slope(raw, job.settings.softcap, job.settings.softcap_value);
+  gradient = gradient * job.factor;
+  if (job.bias.defined()) block.bias_gradient = gradient.sum(0);
+  block.gradient = gradient.to(features.scalar_type());
+  return block;
+}
+
+BlockLoss fused_block(const torch::Tensor& features, const torch::Tensor& matrix, const BlockJob& job) {
+  const torch::Tensor logits = at::mm(features, matrix.t()).contiguous(), targets = job.targets.contiguous();
+  const torch::Tensor bias = job.bias.defined() ? job.bias.contiguous() : job.bias;
+  const std::int64_t vocab = logits.size(1);
+  BlockLoss block{torch::empty({logits.size(0)}), torch::empty({logits.size(0)}), {}, {}};
+  kernels::LogitLoss kernel;
+  kernel.vocab = static_cast<std::size_t>(vocab);
+  kernel.logits = fused::matrix(logits);
+  kernel.bias = fused::floats(bias);
+  kernel.targets = targets.const_data_ptr<std::int64_t>();
+  kernel.softcap = job.settings.softcap;
+  kernel.softcap_value = static_cast<float>(job.settings.softcap_value);
+  kernel.temperature = static_cast<float>(job.temperature);
+  kernel.gradient = job.with_gradient;
+  kernel.z_loss = static_cast<float>(job.z_loss);
+  kernel.factor = static_cast<float>(job.factor);
+  kernel.logsum = fused::floats(block.logsum);
+  kernel.target_logit = fused::floats(block.target_logits);
+  const bool for_bias = job.with_gradient && bias.defined();
+  fused::ThreadSums to_bias(for_bias ? vocab : 1), scratch(vocab);
+  fused::over_rows(logits.size(0), vocab, [&](std::size_t begin, std::size_t end) {
+    kernels::LogitLoss mine = kernel;
+    mine.bias_gradient = for_bias ? to_bias.mine() : nullptr;
+    mine.scratch = scratch.mine();
+    kernels::logit_loss(mine, begin, end);
+  });
+  if (job.with_gradient) block.gradient = logits;
+  if (for_bias) block.bias_gradient = to_bias.total();
+  return block;
+}
+
+BlockLoss block_loss(const torch::Tensor& features, const torch::Tensor& matrix, const BlockJob& job) {
+  const bool fused_form = job.settings.kernels == Kernels::automatic && fused::supported(features);
+  return fused_form ? fused_block(features, matrix, job) : eager_block(features, matrix, job);
+}
+
+// The kernels index with targets, so they are checked first.
+void check_targets(const torch::Tensor& targets, std::int64_t rows, std::int64_t vocab) {
+  TORCH_CHECK_VALUE(targets.scalar_type() == torch::kInt64 && targets.numel() == rows,
+                    "the loss needs one int64 target for each of ", rows, " rows");
+  if (rows == 0) return;
+  const auto [lowest, highest] = at::aminmax(targets);
+  TORCH_CHECK_VALUE(lowest.item<std::int64_t>() >= 0 && highest.item<std::int64_t>() < vocab,
+                    "a target is outside the vocabulary of ", vocab, " tokens");
 }
 
 class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
@@ -77,19 +135,17 @@ class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
     if (for_bias) bias_gradient = at::zeros_like(bias);
     torch::Tensor cross_entropy = at::zeros({}, features.options().dtype(torch::kFloat64)),
                   squared = at::zeros_like(cross_entropy);
+    BlockJob job{bias, {}, z_loss, 1.0, 1.0 / static_cast<double>(rows), with_gradient, settings};
     for (std::int64_t begin = 0; begin < rows; begin += step) {
       const std::int64_t count = std::min(step, rows - begin);
       const torch::Tensor part = features.narrow(0, begin, count);
-      const BlockSums sums =
-          block_loss(raw_logits(part, matrix, bias), targets.narrow(0, begin, count), z_loss, with_gradient, settings);
-      cross_entropy += sums.cross_entropy;
-      squared += sums.squared_logsum;
-      if (!with_gradient) continue;
-      const torch::Tensor gradient = sums.gradient.div(static_cast<double>(rows));
-      if (for_bias) bias_gradient += gradient.sum(0);
-      const torch::Tensor narrow = gradient.to(features.scalar_type());
-      if (for_features) features_gradient.narrow(0, begin, count).copy_(at::mm(narrow, matrix));
-      if (for_embedding) embedding_gradient += at::mm(narrow.t(), part);
+      job.targets = targets.narrow(0, begin, count);
+      const BlockLoss block = block_loss(part, matrix, job);
+      cross_entropy += (block.logsum - block.target_logits).sum(torch::kFloat64);
+      squared += block.logsum.square().sum(torch::kFloat64);
+      if (for_bias) bias_gradient += block.bias_gradient;
+      if (for_features) features_gradient.narrow(0, begin, count).copy_(at::mm(block.gradient, matrix));
+      if (for_embedding) embedding_gradient += at::mm(block.gradient.t(), part);
     }
     context->save_for_backward({features_gradient, embedding_gradient, bias_gradient});
     const auto type = features.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
@@ -118,6 +174,7 @@ torch::Tensor head_logits(const torch::Tensor& features, const torch::Tensor& em
 
 HeadLoss head_loss(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
                    const torch::Tensor& targets, double z_loss, const HeadSettings& settings) {
+  check_targets(targets, features.size(0), embedding.size(0));
   const auto optional_bias = bias.defined() ? std::optional<torch::Tensor>(bias) : std::nullopt;
   const tensor_list outputs = BlockwiseLoss::apply(features, embedding, optional_bias, targets, z_loss, settings,
                                                    torch::GradMode::is_enabled());
@@ -135,16 +192,16 @@ HeadLoss eager_head_loss(const torch::Tensor& features, const torch::Tensor& emb
 torch::Tensor head_nats(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
                         const torch::Tensor& targets, double temperature, const HeadSettings& settings) {
   const torch::NoGradGuard no_gradients;
+  check_targets(targets, features.size(0), embedding.size(0));
   const std::int64_t rows = features.size(0), step = block_rows(embedding.size(0), rows);
   const torch::Tensor matrix = embedding.to(features.scalar_type());
   std::vector<torch::Tensor> nats;
+  BlockJob job{bias, {}, 0.0, temperature, 1.0, false, settings};
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
-    torch::Tensor logits = softcapped(raw_logits(features.narrow(0, begin, count), matrix, bias), settings.softcap,
-                                      settings.softcap_value);
-    if (temperature != 1.0) logits = logits / temperature;
-    nats.push_back(at::logsumexp(logits, {1}) -
-                   logits.gather(1, targets.narrow(0, begin, count).unsqueeze(1)).squeeze(1));
+    job.targets = targets.narrow(0, begin, count);
+    const BlockLoss block = block_loss(features.narrow(0, begin, count), matrix, job);
+    nats.push_back(block.logsum - block.target_logits);
   }
   return nats.empty() ? at::empty({0}, features.options().dtype(torch::kFloat32)) : at::cat(nats);
 }

@@ -51,8 +51,9 @@ Border cross_border(const BorderInputs& inputs, Norm norm, torch::ScalarType out
 }
 
 torch::Tensor activate(const torch::Tensor& hidden, Activation activation, bool with_norm, Kernels kernels) {
-  if (kernels == Kernels::automatic && activation == Activation::relu2 && fused::supported(hidden))
-    return fused::relu2(hidden, with_norm);
+  const bool squares = activation == Activation::relu2 || activation == Activation::leaky_relu2;
+  if (kernels == Kernels::automatic && squares && fused::supported(hidden))
+    return fused::squared_relu(hidden, activation == Activation::relu2 ? 0.0 : kLeakySlope, with_norm);
   const torch::Tensor wide = widened(hidden);
   torch::Tensor active;
   switch (activation) {
@@ -60,7 +61,7 @@ torch::Tensor activate(const torch::Tensor& hidden, Activation activation, bool 
       active = at::relu(wide).square();
       break;
     case Activation::leaky_relu2:
-      active = at::leaky_relu(wide, 0.5).square();
+      active = at::leaky_relu(wide, kLeakySlope).square();
       break;
     case Activation::swiglu: {
       const auto halves = wide.chunk(2, -1);

@@ -13,6 +13,8 @@ enum class Kernels { automatic, eager };
 // The epsilons under the square roots: the published programs' for RMS-norm, GPT-2's for LayerNorm.
 constexpr double kRmsEpsilon = 0x1p-23;
 constexpr double kLayerNormEpsilon = 1e-5;
+// leaky_relu2 is leaky ReLU of this slope, then squared.
+constexpr double kLeakySlope = 0.5;
 
 // x / sqrt(mean(x²) + eps) over the last dimension, without gain; computed in float32 at least, given as `out`.
 torch::Tensor rms_norm(const torch::Tensor& x, torch::ScalarType out, Kernels kernels);

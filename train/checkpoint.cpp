@@ -31,7 +31,8 @@ Result<Number> number(const SafetensorsFile& file, const std::string& key, const
     const auto parsed = std::from_chars(entry->second.data(), end, value);
     if (parsed.ec == std::errc{} && parsed.ptr == end && !(value < 0)) return value;
   }
-  return bad_data("'" + path + "' is not a run's state, or is damaged: it lacks a valid '" + key + "'", path, std::nullopt, key);
+  return bad_data("'" + path + "' is not a run's state, or is damaged: it lacks a valid '" + key + "'", path,
+                  std::nullopt, key);
 }
 
 }  // namespace
@@ -43,17 +44,16 @@ Status write_model(const std::string& path, const LatentWeights& latent, const L
   return write_safetensors(path, views, checkpoint_metadata(config), Overwrite::yes);
 }
 
-Status write_state(const std::string& path, const RunPosition& position, const std::map<std::string, std::string>& identity,
-                   const std::vector<NamedTensor>& tensors) {
-  std::map<std::string, std::string> metadata = {
-      {"format", kFormat},
-      {"step", std::to_string(position.step)},
-      {"tokens", std::to_string(position.tokens)},
-      {"seconds", shortest(position.seconds)},
-      {"loss", shortest(position.loss)},
-      {"optimizer_steps", std::to_string(position.optimizer_steps)},
-      {"loader.epoch", std::to_string(position.loader.epoch)},
-      {"loader.window", std::to_string(position.loader.window)}};
+Status write_state(const std::string& path, const RunPosition& position,
+                   const std::map<std::string, std::string>& identity, const std::vector<NamedTensor>& tensors) {
+  std::map<std::string, std::string> metadata = {{"format", kFormat},
+                                                 {"step", std::to_string(position.step)},
+                                                 {"tokens", std::to_string(position.tokens)},
+                                                 {"seconds", shortest(position.seconds)},
+                                                 {"loss", shortest(position.loss)},
+                                                 {"optimizer_steps", std::to_string(position.optimizer_steps)},
+                                                 {"loader.epoch", std::to_string(position.loader.epoch)},
+                                                 {"loader.window", std::to_string(position.loader.window)}};
   for (const auto& [key, value] : identity) metadata["identity." + key] = value;
   std::vector<torch::Tensor> on_cpu;  // keeps the bytes alive
   std::vector<TensorView> views;
@@ -74,7 +74,8 @@ Result<RunPosition> read_state(const std::string& path, const std::map<std::stri
     const auto entry = file.metadata().find("identity." + key);
     const std::string stored = entry == file.metadata().end() ? "nothing" : entry->second;
     if (stored != value)
-      return usage_error("the run cannot be resumed with another " + key + ": it was started with " + stored + ", not " + value, key);
+      return usage_error(
+          "the run cannot be resumed with another " + key + ": it was started with " + stored + ", not " + value, key);
   }
   RunPosition position;
   P5_TRY(position.step, number<std::int64_t>(file, "step", path));
@@ -90,8 +91,8 @@ Result<RunPosition> read_state(const std::string& path, const std::map<std::stri
     P5_TRY(const DType dtype, dtype_of(entry));
     const TensorView* view = file.find(entry.name);
     if (!view || view->dtype != dtype || view->shape != Shape(entry.tensor.sizes().vec()))
-      return bad_data("'" + path + "' lacks the tensor '" + entry.name + "' in the shape and type that this run has", path,
-                      std::nullopt, entry.name);
+      return bad_data("'" + path + "' lacks the tensor '" + entry.name + "' in the shape and type that this run has",
+                      path, std::nullopt, entry.name);
     found.push_back(view);
   }
   for (std::size_t i = 0; i < tensors.size(); ++i) {

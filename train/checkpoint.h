@@ -28,8 +28,8 @@ Status write_model(const std::string& path, const LatentWeights& latent, const L
 
 // The whole state of a run in one file of safetensors form: position and `identity` in the metadata, the tensors by
 // name. It stands alone (weights included), so a run that is killed between its two files continues all the same.
-Status write_state(const std::string& path, const RunPosition& position, const std::map<std::string, std::string>& identity,
-                   const std::vector<NamedTensor>& tensors);
+Status write_state(const std::string& path, const RunPosition& position,
+                   const std::map<std::string, std::string>& identity, const std::vector<NamedTensor>& tensors);
 
 // Reads a state back into `tensors`, whose names, shapes and types it must have. `identity` must be what was written:
 // a difference is a usage error that names the key and both values.

@@ -33,7 +33,11 @@ Result<Loader> Loader::create(const ShardReader& shards, Order order, std::int64
 }
 
 Loader::Loader(const ShardReader& shards, Order order, std::int64_t sequence, std::uint64_t seed)
-    : shards_(&shards), order_(order), sequence_(sequence), seed_(seed), scratch_(static_cast<std::size_t>(sequence) + 1) {
+    : shards_(&shards),
+      order_(order),
+      sequence_(sequence),
+      seed_(seed),
+      scratch_(static_cast<std::size_t>(sequence) + 1) {
   begin_epoch(0);
 }
 

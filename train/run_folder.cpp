@@ -32,9 +32,10 @@ Result<RunFolder> RunFolder::create(const std::string& path, Overwrite overwrite
   P5_TRY(const auto names, list_folder(path));
   if (names.empty()) return folder;
   if (overwrite == Overwrite::no)
-    return usage_error("the run folder '" + path + "' exists already; --resume continues that run, --force starts anew");
-  for (const std::string& file : {folder.config(), folder.facts(), folder.metrics(), folder.model(), folder.state(),
-                                  folder.tokenizer()})
+    return usage_error("the run folder '" + path +
+                       "' exists already; --resume continues that run, --force starts anew");
+  for (const std::string& file :
+       {folder.config(), folder.facts(), folder.metrics(), folder.model(), folder.state(), folder.tokenizer()})
     if (file_exists(file)) P5_OK(remove_file(file));
   P5_OK(folder.prune_earlier_models(0));
   return folder;

@@ -13,8 +13,9 @@ namespace par5 {
 double run_progress(const TrainConfig& train, std::int64_t step, double elapsed);
 
 // The factor on every learning rate for the step that comes after `step` finished ones: a linear rise over
-// warmup_steps (the first step already moves), 1, then a linear fall over the last warmdown_fraction of the run down
-// to min_lr_fraction.
+// warmup_steps (the first step already moves), 1, then the warm-down to min_lr_fraction, in a line or as half a cosine.
+// The warm-down is the last warmdown_fraction of the run, or, with warmdown_steps, as many steps: by the clock their
+// mean time so far is taken, as the published bitnet program does.
 double learning_rate_factor(const TrainConfig& train, std::int64_t step, double elapsed);
 
 // Muon's momentum for the step after `step` finished ones: linear from muon_momentum_start over

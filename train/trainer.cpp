@@ -42,7 +42,8 @@ Result<ShardReader> open_shards(const std::string& folder, const ModelConfig& mo
   const auto vocabulary = static_cast<std::int64_t>(shards.manifest().token_bytes.vocab());
   if (vocabulary != model.vocab)
     return usage_error("the shards in '" + folder + "' have a vocabulary of " + std::to_string(vocabulary) +
-                           ", the model one of " + std::to_string(model.vocab) + "; use --set model.vocab=" + std::to_string(vocabulary),
+                           ", the model one of " + std::to_string(model.vocab) +
+                           "; use --set model.vocab=" + std::to_string(vocabulary),
                        "model.vocab");
   return shards;
 }
@@ -51,25 +52,30 @@ Result<ShardReader> open_shards(const std::string& folder, const ModelConfig& mo
 std::map<std::string, std::string> run_identity(const LoadedConfig& config, const std::string& data_sha256) {
   std::map<std::string, std::string> identity = {{"data_sha256", data_sha256}};
   for (const ConfigKey& key : config_keys())
-    if (key.name.starts_with("model.") || key.name.starts_with("quantizer.")) identity[key.name] = config.value(key.name);
-  for (const char* key : {"data.order", "train.seed", "train.sequence", "optimizer.kind"}) identity[key] = config.value(key);
+    if (key.name.starts_with("model.") || key.name.starts_with("quantizer."))
+      identity[key.name] = config.value(key.name);
+  for (const char* key : {"data.order", "train.seed", "train.sequence", "optimizer.kind"})
+    identity[key] = config.value(key);
   return identity;
 }
 
 class Trainer {
  public:
-  Trainer(const TrainRequest& request, ShardReader shards, std::optional<ShardReader> validation, std::string data_sha256)
+  Trainer(const TrainRequest& request, ShardReader shards, std::optional<ShardReader> validation,
+          std::string data_sha256)
       : request_(request),
         config_(request.config.values()),
         shards_(std::move(shards)),
         validation_(std::move(validation)),
         data_sha256_(std::move(data_sha256)),
         generator_(at::globalContext().defaultGenerator(request.device)),
-        latent_(config_.model, config_.quantizer,
-                {config_.train.init_std, config_.train.embedding_init_std, static_cast<std::uint64_t>(config_.train.seed)},
-                request.device),
+        latent_(
+            config_.model, config_.quantizer,
+            {config_.train.init_std, config_.train.embedding_init_std, static_cast<std::uint64_t>(config_.train.seed)},
+            request.device),
         network_(config_.model, request.device, scalar_type(config_.train.precision)),
-        optimizer_(tensor_specs(config_.model), config_.optimizer, scalar_type(config_.train.precision), request.device) {
+        optimizer_(tensor_specs(config_.model), config_.optimizer, scalar_type(config_.train.precision),
+                   request.device) {
     generator_.set_current_seed(static_cast<std::uint64_t>(config_.train.seed));
     generator_state_ = generator_.get_state();
     network_.require_gradients(true, true);
@@ -143,18 +149,23 @@ class Trainer {
   // Everything that state.bin holds as tensors; they share memory with what they name.
   std::vector<NamedTensor> state_tensors() {
     std::vector<NamedTensor> tensors;
-    for (const LatentWeight& weight : latent_.weights()) tensors.push_back({"latent." + weight.spec.name, weight.value});
+    for (const LatentWeight& weight : latent_.weights())
+      tensors.push_back({"latent." + weight.spec.name, weight.value});
     for (NamedTensor& entry : optimizer_.state()) tensors.push_back(std::move(entry));
     tensors.push_back({"generator", generator_state_});
     return tensors;
   }
 
   Error diverged(const std::string& what) const {
-    const std::string kept = checkpoint_step_ >= 0 ? "the checkpoint of step " + grouped(checkpoint_step_) + " is kept in '" + folder_->path() + "'"
+    const std::string kept = checkpoint_step_ >= 0 ? "the checkpoint of step " + grouped(checkpoint_step_) +
+                                                         " is kept in '" + folder_->path() + "'"
                                                    : "no checkpoint had been written yet";
     return {ErrorCode::check_failed,
-            what + " in step " + grouped(position_.step + 1) + "; " + kept + "; lower the learning rates or lengthen the warm-up",
-            {}, {}, {}};
+            what + " in step " + grouped(position_.step + 1) + "; " + kept +
+                "; lower the learning rates or lengthen the warm-up",
+            {},
+            {},
+            {}};
   }
 
   Status refresh() {
@@ -180,7 +191,8 @@ class Trainer {
     for (std::int64_t i = 0; i < micro_batches; ++i) {
       if (request_.stop && request_.stop()) return std::nullopt;
       const Batch batch = loader_->next(train.micro_batch_tokens / train.sequence);
-      const Network::Loss parts = network_.loss(batch.inputs.to(request_.device), batch.targets.to(request_.device), train.z_loss);
+      const Network::Loss parts =
+          network_.loss(batch.inputs.to(request_.device), batch.targets.to(request_.device), train.z_loss);
       loss += parts.cross_entropy.item<double>() / static_cast<double>(micro_batches);
       if (!std::isfinite(loss)) return tl::unexpected<Error>(diverged("the loss is not a finite number"));
       parts.total.backward();
@@ -249,7 +261,8 @@ class Trainer {
     for (const double loss : interval_losses_) sum += loss;
     position_.loss = sum / static_cast<double>(interval_losses_.size());
     const double interval = position_.seconds - interval_start_;
-    rate_ = static_cast<double>(config_.train.batch_tokens) * static_cast<double>(interval_losses_.size()) / std::max(interval, 1e-9);
+    rate_ = static_cast<double>(config_.train.batch_tokens) * static_cast<double>(interval_losses_.size()) /
+            std::max(interval, 1e-9);
     P5_TRY(StoredModel stored, stored_model(latent_, config_.model, threads()));
     size_ = estimate_size(stored);
     const double factor = interval_factors_.back();
@@ -276,16 +289,19 @@ class Trainer {
     const double part = run_progress(config_.train, position_.step, position_.seconds);
     const double left = part > 0 ? position_.seconds * (1 - part) / part : 0;
     const double loss = interval_losses_.empty() ? position_.loss : interval_losses_.back();
-    const double factor = interval_factors_.empty() ? learning_rate_factor(config_.train, position_.step, position_.seconds)
-                                                    : interval_factors_.back();
-    const std::string detail = "step " + grouped(position_.step) + "  loss " + fixed(loss, 4) + "  " + duration(left) + " left  lr " +
-                               fixed(main_rate() * factor, 5) + "  zeros " + fixed(100 * size_.zero_share, 1) + " %  about " +
+    const double factor = interval_factors_.empty()
+                              ? learning_rate_factor(config_.train, position_.step, position_.seconds)
+                              : interval_factors_.back();
+    const std::string detail = "step " + grouped(position_.step) + "  loss " + fixed(loss, 4) + "  " + duration(left) +
+                               " left  lr " + fixed(main_rate() * factor, 5) + "  zeros " +
+                               fixed(100 * size_.zero_share, 1) + " %  about " +
                                grouped(static_cast<std::int64_t>(size_.bytes)) + " bytes";
     progress.update(static_cast<std::uint64_t>(position_.tokens), detail);
     // Where no line can be redrawn (a log file), a line for every tenth of the run.
     if (const int tenth = static_cast<int>(part * 10); tenth > last_tenth_) {
       last_tenth_ = tenth;
-      log_info(std::to_string(tenth * 10) + " %: " + detail + (rate_ > 0 ? "  " + grouped(static_cast<std::int64_t>(rate_)) + " tokens/s" : ""));
+      log_info(std::to_string(tenth * 10) + " %: " + detail +
+               (rate_ > 0 ? "  " + grouped(static_cast<std::int64_t>(rate_)) + " tokens/s" : ""));
     }
   }
 
@@ -294,7 +310,8 @@ class Trainer {
   }
 
   bool validation_due() const {
-    return validation_ && config_.train.validate_every > 0 && position_.step % config_.train.validate_every == 0 && !finished();
+    return validation_ && config_.train.validate_every > 0 && position_.step % config_.train.validate_every == 0 &&
+           !finished();
   }
 
   // Chunked bits per byte in eval's precision; also a line in metrics.jsonl.
@@ -308,10 +325,14 @@ class Trainer {
     }
     network->set_training(false);
     P5_TRY(const ChunkedScore score,
-           score_chunked(*network, *validation_, {validation_window(), config_.eval.batch_tokens, max_targets, request_.stop}));
-    Json line = {{"step", position_.step}, {"val_bpb", score.bits_per_byte()}, {"val_targets", score.targets}, {"val_bytes", score.bytes}};
-    log_info("step " + grouped(position_.step) + ": validation " + fixed(score.bits_per_byte(), 5) + " bits per byte on " +
-             grouped(static_cast<std::int64_t>(score.targets)) + " targets");
+           score_chunked(*network, *validation_,
+                         {validation_window(), config_.eval.batch_tokens, max_targets, request_.stop}));
+    Json line = {{"step", position_.step},
+                 {"val_bpb", score.bits_per_byte()},
+                 {"val_targets", score.targets},
+                 {"val_bytes", score.bytes}};
+    log_info("step " + grouped(position_.step) + ": validation " + fixed(score.bits_per_byte(), 5) +
+             " bits per byte on " + grouped(static_cast<std::int64_t>(score.targets)) + " targets");
     P5_OK(metrics_->append(line.dump()));
     return score.bits_per_byte();
   }
@@ -394,11 +415,15 @@ Result<Json> run_facts(const TrainRequest& request, const ShardReader& shards, c
   facts["threads"] = runtime.threads;
   facts["seed"] = request.config.values().train.seed;
   const auto describe = [](const std::string& folder, const ShardReader& reader, const std::string& sha256) {
-    return Json{{"folder", folder}, {"tokens", reader.tokens()}, {"documents", reader.manifest().documents},
-                {"bytes", reader.manifest().bytes}, {"sha256", sha256}};
+    return Json{{"folder", folder},
+                {"tokens", reader.tokens()},
+                {"documents", reader.manifest().documents},
+                {"bytes", reader.manifest().bytes},
+                {"sha256", sha256}};
   };
   facts["data"] = describe(request.data, shards, data_sha256);
-  facts["validation"] = validation ? describe(request.validation, *validation, validation->content_sha256()) : Json(nullptr);
+  facts["validation"] =
+      validation ? describe(request.validation, *validation, validation->content_sha256()) : Json(nullptr);
   facts["tokenizer_sha256"] = shards.manifest().tokenizer_sha256;
   return facts;
 }
@@ -435,7 +460,8 @@ Result<TrainReport> train_guarded(const TrainRequest& request) {
   if (!request.validation.empty()) {
     P5_TRY(validation, open_shards(request.validation, model));
     if (validation->manifest().tokenizer_sha256 != shards.manifest().tokenizer_sha256)
-      return usage_error("the shards in '" + request.validation + "' were made with another tokenizer than those in '" + request.data + "'");
+      return usage_error("the shards in '" + request.validation + "' were made with another tokenizer than those in '" +
+                         request.data + "'");
   }
   const std::string data_sha256 = shards.content_sha256();
   P5_TRY(Json facts, run_facts(request, shards, data_sha256, validation));

@@ -37,7 +37,8 @@ Result<ChunkedScore> score_chunked(Network& network, const ShardReader& shards, 
     const torch::Tensor inputs =
         stream.narrow(0, 0, signed_count).view({static_cast<std::int64_t>(rows), static_cast<std::int64_t>(length)});
     const torch::Tensor hidden = network.hidden(inputs);
-    const torch::Tensor nats = network.nats(hidden.reshape({signed_count, hidden.size(-1)}), stream.narrow(0, 1, signed_count));
+    const torch::Tensor nats =
+        network.nats(hidden.reshape({signed_count, hidden.size(-1)}), stream.narrow(0, 1, signed_count));
     score.nats += nats.sum(torch::kFloat64).item<double>();
     for (std::size_t i = 1; i < tokens.size(); ++i) score.bytes += charges.charge(tokens[i - 1], tokens[i]);
     score.targets += count;

@@ -11,16 +11,16 @@ namespace par5 {
 
 struct ChunkedScore {
   double nats = 0;
-  std::uint64_t bytes = 0;    // charged
+  std::uint64_t bytes = 0;  // charged
   std::uint64_t targets = 0;
   double bits_per_byte() const;
 };
 
 struct ChunkedOptions {
-  std::int64_t window = 1024;          // tokens of context; a window sees nothing before its first token
-  std::int64_t batch_tokens = 16384;   // tokens in one forward pass
-  std::uint64_t max_targets = 0;       // 0: all
-  std::function<bool()> stop;          // asked between forward passes; true ends with `interrupted`
+  std::int64_t window = 1024;         // tokens of context; a window sees nothing before its first token
+  std::int64_t batch_tokens = 16384;  // tokens in one forward pass
+  std::uint64_t max_targets = 0;      // 0: all
+  std::function<bool()> stop;         // asked between forward passes; true ends with `interrupted`
 };
 
 // Every token but the first is a target once. The network's effective weights are used as they are. No target that

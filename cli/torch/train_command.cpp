@@ -1,5 +1,5 @@
 #include "cli/torch/torch_commands.h"
-
+#include "cli/version.h"
 #include "core/text.h"
 #include "model/runtime.h"
 #include "train/trainer.h"
@@ -48,7 +48,7 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   request.run_folder = options.run_folder;
   request.resume = options.resume;
   request.overwrite = common.overwrite();
-  request.version = PAR5_VERSION " (" PAR5_GIT_HASH ")";
+  request.version = std::string(kVersion) + " (" + kGitHash + ")";
   set_threads(static_cast<int>(common.threads));
   P5_TRY(const TrainReport report, train(request));
 
@@ -58,7 +58,8 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
                     {"train_seconds", report.train_seconds},
                     {"tokens_per_second", report.tokens_per_second},
                     {"final_loss", report.final_loss}};
-  outcome.report["val_bpb"] = report.val_bpb ? nlohmann::ordered_json(*report.val_bpb) : nlohmann::ordered_json(nullptr);
+  outcome.report["val_bpb"] =
+      report.val_bpb ? nlohmann::ordered_json(*report.val_bpb) : nlohmann::ordered_json(nullptr);
   outcome.report["predicted_bytes"] = report.predicted_bytes;
   outcome.report["predicted_by"] = report.predicted_by;
   outcome.report["run_dir"] = options.run_folder;
@@ -66,7 +67,8 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
                  duration(report.train_seconds) + " (" + grouped(static_cast<std::int64_t>(report.tokens_per_second)) +
                  " tokens/s)\n" + "loss                 " + fixed(report.final_loss, 4) + " nats per token\n";
   if (report.val_bpb) outcome.text += "validation           " + fixed(*report.val_bpb, 8) + " bits per byte, chunked\n";
-  outcome.text += "predicted size       " + grouped(static_cast<std::int64_t>(report.predicted_bytes)) + " bytes (" + report.predicted_by + ")\n";
+  outcome.text += "predicted size       " + grouped(static_cast<std::int64_t>(report.predicted_bytes)) + " bytes (" +
+                  report.predicted_by + ")\n";
   outcome.text += "run folder           " + options.run_folder + "\n";
   return outcome;
 }

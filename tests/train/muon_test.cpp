@@ -59,16 +59,20 @@ TEST(Muon, IterationIsThePolynomialOfTheSingularValues) {
 TEST(Muon, DirectionIsNearTheExactPolarFactor) {
   const torch::Tensor wide = gaussian(32, 128, 3), square = gaussian(48, 48, 4);
   EXPECT_GT(cosine(newton_schulz(wide, {MuonCoefficients::quintic, 5, torch::kFloat32}), polar_factor(wide)), 0.98);
-  EXPECT_GT(cosine(newton_schulz(wide, {MuonCoefficients::polar_express, 5, torch::kFloat32}), polar_factor(wide)), 0.99);
-  EXPECT_GT(cosine(newton_schulz(square, {MuonCoefficients::quintic, 10, torch::kFloat32}), polar_factor(square)), 0.97);
-  EXPECT_GT(cosine(newton_schulz(square, {MuonCoefficients::polar_express, 5, torch::kFloat32}), polar_factor(square)), 0.98);
+  EXPECT_GT(cosine(newton_schulz(wide, {MuonCoefficients::polar_express, 5, torch::kFloat32}), polar_factor(wide)),
+            0.99);
+  EXPECT_GT(cosine(newton_schulz(square, {MuonCoefficients::quintic, 10, torch::kFloat32}), polar_factor(square)),
+            0.97);
+  EXPECT_GT(cosine(newton_schulz(square, {MuonCoefficients::polar_express, 5, torch::kFloat32}), polar_factor(square)),
+            0.98);
 }
 
 TEST(Muon, Bfloat16FollowsFloat32) {
   const torch::Tensor matrix = gaussian(64, 192, 5);
   for (const auto coefficients : {MuonCoefficients::quintic, MuonCoefficients::polar_express})
     EXPECT_GT(cosine(newton_schulz(matrix, {coefficients, 5, torch::kBFloat16}),
-                     newton_schulz(matrix, {coefficients, 5, torch::kFloat32})), 0.999);
+                     newton_schulz(matrix, {coefficients, 5, torch::kFloat32})),
+              0.999);
 }
 
 TEST(Muon, ZeroGradientGivesZero) {

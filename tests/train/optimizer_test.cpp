@@ -54,10 +54,14 @@ std::map<std::string, std::set<std::string>> expected_unet(const ModelConfig& mo
   if (model.factored_embedding()) names["matrices"] = {"embed_proj.weight", "embed_proj_rev.weight"};
   for (std::int64_t i = 0; i < model.layers; ++i) {
     const std::string block = "blocks." + std::to_string(i) + ".";
-    if (model.fused_qkv) names["matrices"].insert(block + "attn.c_qkv.weight");
-    else for (const char* part : {"q", "k", "v"}) names["matrices"].insert(block + "attn.c_" + part + ".weight");
-    for (const char* name : {"attn.proj.weight", "mlp.fc.weight", "mlp.proj.weight"}) names["matrices"].insert(block + name);
-    for (const char* name : {"attn.q_gain", "attn_scale", "mlp_scale", "resid_mix"}) names["calibration"].insert(block + name);
+    if (model.fused_qkv)
+      names["matrices"].insert(block + "attn.c_qkv.weight");
+    else
+      for (const char* part : {"q", "k", "v"}) names["matrices"].insert(block + "attn.c_" + part + ".weight");
+    for (const char* name : {"attn.proj.weight", "mlp.fc.weight", "mlp.proj.weight"})
+      names["matrices"].insert(block + name);
+    for (const char* name : {"attn.q_gain", "attn_scale", "mlp_scale", "resid_mix"})
+      names["calibration"].insert(block + name);
   }
   names["calibration"].insert("skip_weights");
   if (model.vocab_bias) names["calibration"].insert("vocab_bias");
@@ -166,8 +170,10 @@ TEST(Optimizer, AdamAgainstPlainLoops) {
       optimizer.step(toy.values, gradients, 0.5, 0.9);
     }
     // Rates of 0.01 times the factor 0.5.
-    expect_near(toy.values[0], plain_adam(start[0], toy.gradients[0], 7, 0.005, 0.9, 0.95, 1e-8, config.weight_decay), 2e-6);
-    expect_near(toy.values[2], plain_adam(start[2], toy.gradients[2], 7, 0.005, 0.9, 0.95, 1e-8, config.weight_decay), 2e-6);
+    expect_near(toy.values[0], plain_adam(start[0], toy.gradients[0], 7, 0.005, 0.9, 0.95, 1e-8, config.weight_decay),
+                2e-6);
+    expect_near(toy.values[2], plain_adam(start[2], toy.gradients[2], 7, 0.005, 0.9, 0.95, 1e-8, config.weight_decay),
+                2e-6);
     if (kind == OptimizerKind::adamw)
       expect_near(toy.values[1], plain_adam(start[1], toy.gradients[1], 7, 0.005, 0.9, 0.95, 1e-8, 0.1), 2e-6);
   }
@@ -214,8 +220,9 @@ TEST(Optimizer, StateNamesEveryMoment) {
   const Optimizer optimizer(toy.specs, {}, torch::kFloat32, torch::kCPU);
   std::vector<std::string> names;
   for (const NamedTensor& entry : optimizer.state()) names.push_back(entry.name);
-  EXPECT_THAT(names, ElementsAre("muon.momentum.blocks.0.attn.proj.weight", "adam.first.blocks.0.resid_mix",
-                                 "adam.second.blocks.0.resid_mix", "adam.first.tok_emb.weight", "adam.second.tok_emb.weight"));
+  EXPECT_THAT(names,
+              ElementsAre("muon.momentum.blocks.0.attn.proj.weight", "adam.first.blocks.0.resid_mix",
+                          "adam.second.blocks.0.resid_mix", "adam.first.tok_emb.weight", "adam.second.tok_emb.weight"));
 }
 
 }  // namespace

@@ -49,6 +49,30 @@ TEST(Schedule, WarmdownEndsAtTheFloorAndCanBeOff) {
   EXPECT_DOUBLE_EQ(learning_rate_factor(train, 99, 0), 1.0);
 }
 
+TEST(Schedule, WarmdownInStepsByCountOrByTheirMeanTime) {
+  TrainConfig train = limits(1000, 0);
+  train.warmdown_steps = 200;
+  EXPECT_DOUBLE_EQ(learning_rate_factor(train, 0, 0), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(train, 800, 0), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(train, 900, 0), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(train, 1000, 0), 0.0);
+  // 0.5 s a step so far: 200 steps are the last 100 s.
+  train = limits(0, 600), train.warmdown_steps = 200;
+  EXPECT_DOUBLE_EQ(learning_rate_factor(train, 0, 0), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(train, 900, 450), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(train, 1100, 550), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(train, 1300, 650), 0.0);
+}
+
+TEST(Schedule, CosineFallsThroughTheMiddle) {
+  TrainConfig train = limits(100, 0);
+  train.warmdown_shape = WarmdownShape::cosine, train.min_lr_fraction = 0.1;
+  EXPECT_DOUBLE_EQ(learning_rate_factor(train, 60, 0), 1.0);
+  EXPECT_NEAR(learning_rate_factor(train, 80, 0), 0.55, 1e-12);
+  EXPECT_NEAR(learning_rate_factor(train, 90, 0), 0.1 + 0.9 * 0.14644660940672624, 1e-12);
+  EXPECT_NEAR(learning_rate_factor(train, 100, 0), 0.1, 1e-12);
+}
+
 TEST(Schedule, MomentumRises) {
   OptimizerConfig optimizer;
   optimizer.muon_momentum_start = 0.85, optimizer.muon_momentum = 0.95, optimizer.muon_momentum_warmup_steps = 500;

@@ -1,0 +1,129 @@
+// Fused CPU kernels over rows of plain memory, chosen at run time for the widest instruction set that the CPU has. No
+// LibTorch here. Each works on rows [begin, end), so that callers can share rows among threads; sums over rows are
+// added to arrays that the caller owns, one per thread. Arithmetic is float32 whatever the elements are.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/config.h"
+
+namespace par5::kernels {
+
+// float32, or bfloat16 bits.
+enum class Element { float32, bfloat16 };
+
+// A row-major matrix; `data` may be null where a kernel says so.
+struct Matrix {
+  void* data = nullptr;
+  Element element = Element::float32;
+};
+
+// The name of the instruction set that the kernels run on: "AVX3", "AVX2", ...
+const char* instruction_set();
+
+// normed = x · r with r = 1 / sqrt(mean(x²) + epsilon); `inverse` gets r of every row.
+struct RmsNorm {
+  std::size_t width = 0;
+  float epsilon = 0;
+  Matrix x, normed;
+  float* inverse = nullptr;
+  Matrix normed_gradient, x_gradient;  // backward only
+};
+void rms_norm(const RmsNorm& job, std::size_t begin, std::size_t end);
+void rms_norm_backward(const RmsNorm& job, std::size_t begin, std::size_t end);
+
+// The border between two blocks (model/operations.h): end = x + scale · branch, joined = end + skip_weight · skip,
+// sum = mix[0] · joined + mix[1] · x0, normed = rms(sum). Null: branch (end = x, and `end` is not written), mix (sum =
+// end, and `end` is not written), skip_weight (joined = end), skip (the skip is `end`).
+struct Border {
+  std::size_t width = 0;
+  float epsilon = 0;
+  const float* x = nullptr;
+  Matrix branch;
+  const float* scale = nullptr;
+  const float* x0 = nullptr;
+  const float* mix = nullptr;
+  const float* skip = nullptr;
+  const float* skip_weight = nullptr;
+  float* end = nullptr;
+  float* sum = nullptr;
+  Matrix normed;
+  float* inverse = nullptr;
+};
+// Any incoming gradient may be null (zero). Gradients with respect to rows are written; those of scale, mix (2 · width)
+// and skip_weight are added to.
+struct BorderGradients {
+  const float* end = nullptr;
+  const float* sum = nullptr;
+  Matrix normed;
+  float* x = nullptr;
+  Matrix branch;
+  float* x0 = nullptr;
+  float* skip = nullptr;
+  float* scale = nullptr;
+  float* mix = nullptr;
+  float* skip_weight = nullptr;
+};
+void border(const Border& job, std::size_t begin, std::size_t end);
+void border_backward(const Border& job, const BorderGradients& gradients, std::size_t begin, std::size_t end);
+
+// active = f(hidden)², f(h) = h > 0 ? h : slope · h, then an RMS-norm if `inverse` is not null. All matrices have the
+// same element.
+struct SquaredRelu {
+  std::size_t width = 0;
+  float epsilon = 0;
+  float slope = 0;
+  Matrix hidden, active;
+  float* inverse = nullptr;
+  Matrix active_gradient, hidden_gradient;  // backward only
+};
+void squared_relu(const SquaredRelu& job, std::size_t begin, std::size_t end);
+void squared_relu_backward(const SquaredRelu& job, std::size_t begin, std::size_t end);
+
+// Queries and keys of attention: RMS-norm per head, rotation by halves, queries times their head's gain. Rows are
+// tokens; row n is position n mod length. qkv [rows, (heads + 2 · kv_heads) · head_width]; rotated
+// [rows, (heads + kv_heads) · head_width]; inverse [rows, heads + kv_heads]; tables [length, head_width / 2].
+struct QueryKey {
+  std::size_t length = 0, heads = 0, kv_heads = 0, head_width = 0;
+  float epsilon = 0;
+  Matrix qkv, rotated;
+  float* inverse = nullptr;
+  const float *gain = nullptr, *cosine = nullptr, *sine = nullptr;
+};
+// Element [row, head, 0] of an incoming gradient lies at (row / length) · batch_stride + (row mod length) ·
+// position_stride + head · head_stride.
+struct HeadGradient {
+  const void* data = nullptr;
+  std::size_t batch_stride = 0, position_stride = 0, head_stride = 0;
+};
+// Incoming and outgoing gradients have qkv's element; qkv's gradient is written, the gains' added to.
+struct QueryKeyGradients {
+  HeadGradient query, key, value;
+  void* qkv = nullptr;
+  float* gain = nullptr;
+};
+void query_key(const QueryKey& job, std::size_t begin, std::size_t end);
+void query_key_backward(const QueryKey& job, const QueryKeyGradients& gradients, std::size_t begin, std::size_t end);
+
+// Rows of logits before bias and softcap: each row's logsumexp and target logit after them, and with `gradient` the
+// loss's gradient in place of the logits: (softmax · (1 + 2 · z_loss · logsumexp) - target) · softcap'(z) · factor.
+struct LogitLoss {
+  std::size_t vocab = 0;
+  Matrix logits;
+  const float* bias = nullptr;  // or null
+  const std::int64_t* targets = nullptr;
+  Softcap softcap = Softcap::none;
+  float softcap_value = 0;
+  float temperature = 1;  // divides the capped logits; 1 where there is a gradient
+  bool gradient = false;
+  float z_loss = 0;
+  float factor = 1;
+  float* logsum = nullptr;         // [rows]
+  float* target_logit = nullptr;   // [rows]
+  float* bias_gradient = nullptr;  // [vocab], added to; or null
+  float* scratch = nullptr;        // [vocab], of this thread
+};
+void logit_loss(const LogitLoss& job, std::size_t begin, std::size_t end);
+
+}  // namespace par5::kernels
