@@ -3,7 +3,8 @@
 //   par5-bench-model [width] [layers] [vocab] [embedding width] [batch] [length] [repetitions] [threads] [form]
 //
 // Prints tokens per second (the median and the best of the repetitions) of four forms, their losses, which must agree,
-// (or of the one whose number is given, 0 to 3, for a profiler), and the share of the bfloat16 matrix product rate that a step of the fused form reaches.
+// (or of the one whose number is given, 0 to 3, for a profiler), and the share of the bfloat16 matrix product rate that
+// a step of the fused form reaches.
 #include <sys/resource.h>
 
 #include <algorithm>
