@@ -1,9 +1,10 @@
 // Forward and backward of one training batch: plain LibTorch operations against par5's fused forms, interleaved.
 //
-//   par5-bench-model [width] [layers] [vocab] [embedding width] [batch] [length] [repetitions] [threads]
+//   par5-bench-model [width] [layers] [vocab] [embedding width] [batch] [length] [repetitions] [threads] [form]
 //
 // Prints tokens per second (the median and the best of the repetitions) of four forms, their losses, which must agree,
-// and the share of the bfloat16 matrix product rate that a step of the fused form reaches.
+// (or of the one whose number is given, 0 to 3, for a profiler), and the share of the bfloat16 matrix product rate that
+// a step of the fused form reaches.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -84,6 +85,7 @@ int main(int argc, char** argv) {
   forms.push_back({"eager bfloat16", Network(model, torch::kCPU, torch::kBFloat16, Kernels::eager), {}});
   forms.push_back({"fused float32", Network(model, torch::kCPU, torch::kFloat32), {}});
   forms.push_back({"fused bfloat16", Network(model, torch::kCPU, torch::kBFloat16), {}});
+  if (argc > 9) forms = {forms.at(static_cast<std::size_t>(argument(9, 0)))};
   for (Form& form : forms) {
     if (const Status status = latent.refresh(form.network); !status)
       return std::puts(to_string(status.error()).c_str()), 1;

@@ -43,12 +43,13 @@ inline void add_eval_options(CLI::App& app, EvalOptions& options) {
          "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:scalars@lr=0; several with commas")
       ->delimiter(',');
   app.add_option("--window", options.window, "Tokens of context in a window (default: the model's context)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1048576));
   app.add_option("--stride", options.stride, "Targets scored per sliding window (default: 64)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1048576));
   app.add_option("--engine", options.engine, "torch")->check(CLI::IsMember({"torch", "exact"}));
   app.add_option("--tokenizer", options.tokenizer, "SentencePiece model for text where the artifact holds none");
-  app.add_option("--max-targets", options.max_targets, "Score only the first N targets")->check(CLI::PositiveNumber);
+  app.add_option("--max-targets", options.max_targets, "Score only the first N targets")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000000000000000}));
   app.add_flag("--ladder", options.ladder,
                "Rows side by side: chunked, sliding, document, ttt:scalars at learning rate 0, ttt:scalars");
   app.add_flag("--compat", options.compat, "Drop the tail behind the last full window, as the leaderboard does");

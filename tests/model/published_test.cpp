@@ -72,7 +72,7 @@ class Published : public testing::Test {
     if (!file_exists(path)) GTEST_SKIP() << "no " << path;
     tokens_ = validation_tokens(shared_folder());
     if (tokens_.empty()) GTEST_SKIP() << "par5 shard gave no tokens";
-    ASSERT_TRUE(config_.apply_file(std::string(PAR5_SOURCE_DIR) + "/configs/quinary-small.toml"));
+    ASSERT_TRUE(config_.apply_file(join_path(PAR5_SOURCE_DIR, "configs/quinary-small.toml")));
     auto file = SafetensorsFile::open(path);
     ASSERT_TRUE(file);
     file_.emplace(std::move(*file));
