@@ -23,7 +23,8 @@ struct Finished {
 class TrainCommandTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (!file_exists(std::string(PAR5_PROGRAM) + "-torch")) GTEST_SKIP() << "par5-torch is not built";
+    for (const char* program : {PAR5_PROGRAM, PAR5_PROGRAM "-torch"})
+      if (!file_exists(program)) GTEST_SKIP() << program << " is not built";
     write_toy_shards(data_, 2000);
     ASSERT_TRUE(make_folders(work_));
     ASSERT_TRUE(write_file(join_path(work_, "toy.toml"), toy_config().to_toml(false), Overwrite::no));
@@ -111,7 +112,8 @@ TEST_F(TrainCommandTest, FullDiskIsAnErrorAndLeavesNoHalfFile) {
   const int status = std::system(command.c_str());
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 4);
-  for (const std::string& name : list_folder(run_).value()) {
+  const auto names = list_folder(run_).value();
+  for (const std::string& name : names) {
     EXPECT_EQ(name.find(".part."), std::string::npos) << name;
     EXPECT_NE(name, "model.safetensors");
     EXPECT_NE(name, "state.bin");

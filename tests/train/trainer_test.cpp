@@ -178,11 +178,12 @@ TEST_F(TrainerTest, AccumulatedMicroBatchesAreTheWholeBatch) {
 }
 
 TEST_F(TrainerTest, StopsByTheClockBeforeItIsOver) {
-  TrainRequest run = request("run", {"train.steps=0", "train.max_seconds=0.5"});
+  TrainRequest run = request("run", {"train.steps=0", "train.max_seconds=2"});
   const auto report = train(run);
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_GT(report->steps, 1);
-  EXPECT_LT(report->train_seconds, 0.8);
+  // A step is not begun if by the mean of the others it would end too late; the margin is for a busy machine.
+  EXPECT_LT(report->train_seconds, 3);
   EXPECT_GT(metrics(run).back()["progress"], 0.5);
 }
 
