@@ -127,6 +127,6 @@ std::vector<std::string> cases() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Transcript, testing::ValuesIn(cases()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Cases, Transcript, testing::ValuesIn(cases()), [](const auto& parameter) { return parameter.param; });
 
 }  // namespace
