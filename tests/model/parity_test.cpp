@@ -5,6 +5,7 @@
 #include <ostream>
 #include <string>
 
+#include "core/text.h"
 #include "model/network.h"
 #include "tests/model/random_model.h"
 #include "tests/model/reference.h"
@@ -144,7 +145,8 @@ void check_parity(const Case& c, std::int64_t length, Kernels kernels) {
   const Difference found = difference(network.logits(hidden[0]), expected);
   EXPECT_LE(found.relative, 1e-5);
   EXPECT_LE(found.largest, 1e-4);
-  testing::Test::RecordProperty("relative", std::to_string(found.relative));
+  testing::Test::RecordProperty("relative", shortest(found.relative));
+  testing::Test::RecordProperty("largest", shortest(found.largest));
   const double loss = reference::loss(expected, wanted, c.model.vocab, 1e-3);
   EXPECT_NEAR(network.loss(inputs, targets, 1e-3).total.item<double>(), loss, 1e-5 * std::abs(loss));
   const double nats = reference::loss(expected, wanted, c.model.vocab, 0);
