@@ -176,8 +176,12 @@ class Trainer {
 
   tl::unexpected<Error> interrupt() {
     if (Status status = checkpoint(); !status) return tl::unexpected(status.error());
-    log_info("interrupted: the checkpoint of step " + grouped(position_.step) + " is written; --resume continues");
-    return interrupted();
+    return tl::unexpected(Error{ErrorCode::interrupted,
+                                "interrupted by a signal; the checkpoint of step " + grouped(position_.step) +
+                                    " is in '" + folder_->path() + "', and --resume continues",
+                                {},
+                                {},
+                                {}});
   }
 
   // Forward and backward over one batch into the latent gradients: the mean cross-entropy, or nothing if a stop was
@@ -292,10 +296,11 @@ class Trainer {
     const double factor = interval_factors_.empty()
                               ? learning_rate_factor(config_.train, position_.step, position_.seconds)
                               : interval_factors_.back();
-    const std::string detail = "step " + grouped(position_.step) + "  loss " + fixed(loss, 4) + "  " + duration(left) +
-                               " left  lr " + fixed(main_rate() * factor, 5) + "  zeros " +
-                               fixed(100 * size_.zero_share, 1) + " %  about " +
-                               grouped(static_cast<std::int64_t>(size_.bytes)) + " bytes";
+    std::string detail = "step " + grouped(position_.step) + "  loss " + fixed(loss, 4) + "  " + duration(left) +
+                         " left  lr " + fixed(main_rate() * factor, 5);
+    if (size_.bytes > 0)
+      detail += "  zeros " + fixed(100 * size_.zero_share, 1) + " %  about " +
+                grouped(static_cast<std::int64_t>(size_.bytes)) + " bytes";
     progress.update(static_cast<std::uint64_t>(position_.tokens), detail);
     // Where no line can be redrawn (a log file), a line for every tenth of the run.
     if (const int tenth = static_cast<int>(part * 10); tenth > last_tenth_) {

@@ -9,6 +9,7 @@
 #include "core/safetensors.h"
 #include "core/text.h"
 #include "model/latent.h"
+#include "model/runtime.h"
 #include "pack/architecture.h"
 #include "tests/train/toy.h"
 #include "train/validation.h"
@@ -21,6 +22,7 @@ using Json = nlohmann::json;
 class TrainerTest : public testing::Test {
  protected:
   void SetUp() override {
+    set_threads(1);  // several only wait for each other on nets this small
     write_toy_shards(data_, 2000);
     write_toy_shards(validation_, 333, 64, 9);
   }
@@ -184,7 +186,7 @@ TEST_F(TrainerTest, StopsByTheClockBeforeItIsOver) {
   EXPECT_GT(report->steps, 1);
   // A step is not begun if by the mean of the others it would end too late; the margin is for a busy machine.
   EXPECT_LT(report->train_seconds, 3);
-  EXPECT_GT(metrics(run).back()["progress"], 0.5);
+  EXPECT_GT(metrics(run).back()["progress"], 0.4);
 }
 
 TEST_F(TrainerTest, DivergedRunKeepsTheLastCheckpoint) {
