@@ -58,6 +58,7 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   ShardOptions shard_options;
   shard_options.threads = common.threads;
   P5_OK(shard_text(text, tokenizer, folder.path(), shard_options));
+  set_torch_environment();
   P5_TRY(const int status, run_child(arguments_for_shards(options, common, program, folder.path())));
   return Outcome{nullptr, "", status};
 }

@@ -3,10 +3,17 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 
 #include "core/file.h"
 
 namespace par5 {
+
+void set_torch_environment() {
+  // LibTorch's OpenMP threads wait by spinning, for milliseconds, which is slow where cores are shared; the bound can only
+  // be set before the library is loaded.
+  ::setenv("GOMP_SPINCOUNT", "10000", /*overwrite=*/0);
+}
 
 Error hand_over_to_torch() {
   const std::string program = sibling_program("par5-torch");
@@ -23,6 +30,7 @@ Error hand_over_to_torch() {
   std::vector<char*> pointers;
   for (std::string& argument : arguments) pointers.push_back(argument.data());
   pointers.push_back(nullptr);
+  set_torch_environment();
   ::execv(program.c_str(), pointers.data());
   if (errno == ENOENT)
     return missing_tool("this command needs par5-torch, which is not beside par5 ('" + program +

@@ -14,4 +14,7 @@ Error hand_over_to_torch();
 // A command that par5-torch runs: all its arguments, --help included, are handed over.
 Command torch_front_command(std::string name, std::string summary);
 
+// Environment variables that par5-torch must find when it starts; what the user has set stays.
+void set_torch_environment();
+
 }  // namespace par5

@@ -80,7 +80,7 @@ TEST_F(Robustness, AFullDiskKeepsTheOldFile) {
   const std::string old_model = text_of(folder_ / "tokenizer.model");
   const std::string demo = std::string(PAR5_SOURCE_DIR) + "/data/demo/test.jsonl.xz";
   const std::string full = "LD_PRELOAD='" PAR5_FULL_DISK "' PAR5_TEST_DISK_BYTES=1000 ";
-  EXPECT_EQ(shell(full + kPar5 + " tokenizer train " + demo + " -o tokenizer.model --vocab 300 --force -q"), 4) << text_of(folder_ / "err");
+  EXPECT_EQ(shell(full + kPar5 + " tokenizer train " + demo + " -o tokenizer.model --vocab 400 --force -q"), 4) << text_of(folder_ / "err");
   EXPECT_NE(text_of(folder_ / "err").find("No space left on device"), std::string::npos) << text_of(folder_ / "err");
   EXPECT_EQ(text_of(folder_ / "tokenizer.model"), old_model);
   EXPECT_EQ(shell(full + kPar5 + " shard " + demo + " --tokenizer tokenizer.model -o other -q"), 4) << text_of(folder_ / "err");

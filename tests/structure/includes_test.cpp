@@ -64,7 +64,8 @@ TEST(Folders, IncludeOnlyWhatTheTableAllows) {
   std::size_t checked = 0;
   for (const auto& [folder, uses] : table) {
     for (const Include& include : includes_below(folder)) {
-      if (!include.quoted || folder_of(include.file, table) != folder) continue;
+      // Highway's headers are named in quotes too: what is not a file of ours is not in the table.
+      if (!include.quoted || !fs::exists(kSource / include.name) || folder_of(include.file, table) != folder) continue;
       const std::string target = folder_of(include.name, table);
       ++checked;
       EXPECT_TRUE(target == folder || uses.count(target))
