@@ -1,20 +1,19 @@
 // Forward and backward of one training batch: plain LibTorch operations against par5's fused forms, interleaved.
 //
-//   par5-bench-model [width] [layers] [vocab] [embedding width] [batch] [length] [repetitions] [threads] [form]
-//
-// Prints tokens per second (the median and the best of the repetitions) of four forms, their losses, which must agree,
-// (or of the one whose number is given, 0 to 3, for a profiler), and the share of the bfloat16 matrix product rate that
-// a step of the fused form reaches.
+// All forms have the tuned allocator. Their losses must agree; the detail says what share of the machine's bfloat16 matrix
+// product rate a step reaches.
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <string>
 #include <vector>
 
+#include "bench/figures.h"
 #include "model/latent.h"
 #include "model/runtime.h"
 
@@ -56,27 +55,23 @@ struct Form {
   long faults = 0;
 };
 
-}  // namespace
+struct Case {
+  std::int64_t width, layers, vocab, embedding_width, batch, length;
+};
 
-int main(int argc, char** argv) {
-  const auto argument = [&](int index, std::int64_t fallback) {
-    return argc > index ? std::atoll(argv[index]) : fallback;
-  };
-  tune_allocator();
-  set_threads(static_cast<int>(argument(8, 0)));
+// Measures the four forms of one network and adds a row for each. False: an error, or losses that differ.
+bool measure(const Case& shape, int threads, int repetitions, bench::Figures& figures) {
+  set_threads(threads);
   ModelConfig model;
-  model.width = argument(1, 192);
-  model.layers = argument(2, 4);
-  model.vocab = argument(3, 4096);
-  model.embedding_width = argument(4, 96);
+  model.width = shape.width;
+  model.layers = shape.layers;
+  model.vocab = shape.vocab;
+  model.embedding_width = shape.embedding_width;
   model.heads = model.width / 48;
   model.kv_heads = model.heads / 2;
   model.mlp_width = 4 * model.width;
-  const std::int64_t batch = argument(5, 8), length = argument(6, 512), repetitions = argument(7, 7);
   QuantizerConfig quantizer;
   quantizer.group = 96;
-
-  std::printf("%s\n", to_string(describe_runtime()).c_str());
   LatentWeights latent(model, quantizer, {}, torch::kCPU);
   for (LatentWeight& weight : latent.weights())
     if (weight.spec.name.ends_with(".proj.weight")) weight.value.normal_(0, 0.02);
@@ -85,15 +80,16 @@ int main(int argc, char** argv) {
   forms.push_back({"eager bfloat16", Network(model, torch::kCPU, torch::kBFloat16, Kernels::eager), {}});
   forms.push_back({"fused float32", Network(model, torch::kCPU, torch::kFloat32), {}});
   forms.push_back({"fused bfloat16", Network(model, torch::kCPU, torch::kBFloat16), {}});
-  if (argc > 9) forms = {forms.at(static_cast<std::size_t>(argument(9, 0)))};
   for (Form& form : forms) {
-    if (const Status status = latent.refresh(form.network); !status)
-      return std::puts(to_string(status.error()).c_str()), 1;
+    if (const Status status = latent.refresh(form.network); !status) {
+      std::fprintf(stderr, "%s\n", to_string(status.error()).c_str());
+      return false;
+    }
     form.network.require_gradients(true, true);
   }
-  const torch::Tensor tokens = torch::randint(model.vocab, {batch, length + 1}, torch::kInt64);
-  const torch::Tensor inputs = tokens.narrow(1, 0, length), targets = tokens.narrow(1, 1, length);
-  for (std::int64_t repetition = 0; repetition <= repetitions; ++repetition) {
+  const torch::Tensor tokens = torch::randint(model.vocab, {shape.batch, shape.length + 1}, torch::kInt64);
+  const torch::Tensor inputs = tokens.narrow(1, 0, shape.length), targets = tokens.narrow(1, 1, shape.length);
+  for (int repetition = 0; repetition <= repetitions; ++repetition) {
     for (Form& form : forms) {
       const long faults = minor_faults();
       const double begin = seconds_now();
@@ -105,25 +101,38 @@ int main(int argc, char** argv) {
       form.loss = loss.total.item<double>();
     }
   }
+  for (const Form& form : forms) {
+    if (std::abs(form.loss - forms.front().loss) < 1e-3 * std::abs(forms.front().loss)) continue;
+    std::fprintf(stderr, "%s gives the loss %.6f, %s %.6f\n", form.name.c_str(), form.loss, forms.front().name.c_str(), forms.front().loss);
+    return false;
+  }
+
   std::int64_t products = 0;
   for (const LatentWeight& weight : latent.weights())
     if (weight.spec.shape.size() == 2 && !weight.spec.calibration) products += weight.value.numel();
-  const double attention =
-      2.0 * static_cast<double>(model.layers * model.width * length);  // causal half of q·k and p·v
-  const double flops = static_cast<double>(batch * length) * (6.0 * static_cast<double>(products) + 3.0 * attention);
-  const double rate = product_rate();
-  std::printf(
-      "width %ld, %ld layers, vocabulary %ld, %ld x %ld tokens, %.1f GFLOP a step, bfloat16 products %.0f GFLOP/s\n",
-      static_cast<long>(model.width), static_cast<long>(model.layers), static_cast<long>(model.vocab),
-      static_cast<long>(batch), static_cast<long>(length), flops * 1e-9, rate * 1e-9);
-  for (Form& form : forms) {
-    std::sort(form.seconds.begin(), form.seconds.end());
-    const double median = form.seconds[form.seconds.size() / 2], best = form.seconds.front();
-    const double count = static_cast<double>(batch * length);
-    std::printf(
-        "%-15s %8.0f tokens/s median %8.0f best  %5.1f ms  loss %.5f  %ld page faults  %.0f%% of the product rate\n",
-        form.name.c_str(), count / median, count / best, 1e3 * median, form.loss, form.faults,
-        100 * flops / best / rate);
+  const double attention = 2.0 * static_cast<double>(model.layers * model.width * shape.length);  // causal half of q·k and p·v
+  const double count = static_cast<double>(shape.batch * shape.length);
+  const double flops = count * (6.0 * static_cast<double>(products) + 3.0 * attention), rate = product_rate();
+  for (const Form& form : forms) {
+    const double middle = bench::median(form.seconds), best = *std::min_element(form.seconds.begin(), form.seconds.end());
+    figures.add({"model.info", form.name + ", d " + std::to_string(shape.width) + ", " + std::to_string(shape.layers) + " layers, V " +
+                                   std::to_string(shape.vocab) + ", " + std::to_string(shape.batch) + " x " + std::to_string(shape.length),
+                 count / middle, "tokens/s", {}, {}, bench::Better::higher, threads, repetitions, count / best, count / middle,
+                 fixed(100 * flops / best / rate, 0) + " % of " + fixed(rate * 1e-9, 0) + " GFLOP/s, " + std::to_string(form.faults) + " page faults"});
   }
-  return 0;
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string folder = argc > 1 ? argv[1] : "";
+  tune_allocator();
+  std::printf("%s\n", to_string(describe_runtime()).c_str());
+  bench::Figures figures("model");
+  for (const int threads : {1, 2}) {
+    if (!measure({192, 4, 4096, 96, 8, 512}, threads, 5, figures)) return 1;
+    if (!measure({384, 6, 4096, 96, 4, 512}, threads, 5, figures)) return 1;
+  }
+  return figures.finish(folder);
 }
