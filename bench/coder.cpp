@@ -54,6 +54,7 @@ struct Matrix {
   std::int64_t rows = 0, columns = 0;
   bool transposed = false;
   std::vector<std::int8_t> codes;
+  std::vector<std::int16_t> known = {};
 
   std::span<const std::uint8_t> bytes() const {
     return {reinterpret_cast<const std::uint8_t*>(codes.data()), codes.size()};
@@ -93,7 +94,7 @@ bool measure(const Alphabet& alphabet, const std::vector<std::vector<Matrix>>& c
     std::vector<ChainPart> parts;
     double symbols = 0;
     for (const Matrix& m : chain) {
-      parts.push_back({m.rows, m.columns, m.transposed, m.codes});
+      parts.push_back({m.rows, m.columns, m.transposed, m.codes, m.known});
       symbols += static_cast<double>(m.codes.size());
     }
     double start = processor_seconds();
@@ -106,7 +107,7 @@ bool measure(const Alphabet& alphabet, const std::vector<std::vector<Matrix>>& c
     std::vector<std::vector<std::int8_t>> decoded;
     std::vector<std::span<std::int8_t>> outputs;
     std::vector<coder::PartShape> shapes;
-    for (const Matrix& m : chain) decoded.emplace_back(m.codes.size()), shapes.push_back({m.rows, m.columns});
+    for (const Matrix& m : chain) decoded.emplace_back(m.codes.size()), shapes.push_back({m.rows, m.columns, m.known});
     for (auto& codes : decoded) outputs.push_back(codes);
     start = processor_seconds();
     const Status status = coder::decode_chain(alphabet, encoded->bytes, shapes, outputs);
@@ -158,6 +159,35 @@ void add_byte_yardsticks(const std::vector<std::vector<Matrix>>& chains, Table& 
   }
 }
 
+// Sums of |code| over each column of a matrix: what the unit behind the column weighs for those that read it.
+std::vector<std::uint32_t> column_sums(const QuantizedTensor& tensor) {
+  std::vector<std::uint32_t> sums(static_cast<std::size_t>(tensor.shape[1]));
+  for (std::size_t i = 0; i < tensor.codes.size(); ++i) sums[i % sums.size()] += static_cast<unsigned>(std::abs(tensor.codes[i]));
+  return sums;
+}
+
+// What is known of the scales of a part's rows once the codes are decoded: a hidden unit that is read with large weights
+// is written with large weights, and so is a value head's channel.
+std::vector<std::int16_t> known_of(const StoredModel& stored, const TensorPart& part) {
+  std::vector<std::int16_t> known(static_cast<std::size_t>(part.rows), 0);
+  const std::size_t dot = part.name.find('.', 7);
+  const std::string layer = part.name.substr(0, dot + 1), kind = part.name.substr(dot + 1);
+  if (kind == "mlp.fc.weight") {
+    const auto sums = column_sums(std::get<QuantizedTensor>(stored.find(layer + "mlp.proj.weight")->data));
+    for (std::size_t i = 0; i < known.size(); ++i) known[i] = coder::known_log2(sums[i]);
+  } else if (kind == "attn.c_qkv.weight:v") {
+    const auto sums = column_sums(std::get<QuantizedTensor>(stored.find(layer + "attn.proj.weight")->data));
+    const std::size_t head = static_cast<std::size_t>(stored.model.head_width());
+    const std::size_t shared = static_cast<std::size_t>(stored.model.heads / stored.model.kv_heads);
+    for (std::size_t i = 0; i < known.size(); ++i) {
+      std::uint32_t sum = 0;
+      for (std::size_t k = 0; k < shared; ++k) sum += sums[(i / head * shared + k) * head + i % head];
+      known[i] = coder::known_log2(sum);
+    }
+  }
+  return known;
+}
+
 bool is_output_side(const std::string& name) { return name.find("proj") != std::string::npos; }
 
 int run_checkpoint(const std::string& path, const std::string& config_path) {
@@ -187,9 +217,12 @@ int run_checkpoint(const std::string& path, const std::string& config_path) {
         weights[output].push_back({kind, part.rows, columns, output, {first, first + part.rows * columns}});
       }
       const ScaleDeltas deltas = fit_scale_deltas(*quantized, 5);
-      const std::int64_t rows = tensor.spec.shape[0];
-      scales[0].push_back(
-          {"5-bit scales", rows, static_cast<std::int64_t>(deltas.deltas.size()) / rows, true, deltas.deltas});
+      const std::int64_t groups = static_cast<std::int64_t>(deltas.deltas.size()) / tensor.spec.shape[0];
+      for (const TensorPart& part : tensor_parts(tensor.spec, model)) {
+        const auto first = deltas.deltas.begin() + part.first_row * groups;
+        const std::string kind = part.name.substr(part.name.find('.', 7) + 1);
+        scales[0].push_back({kind, part.rows, groups, false, {first, first + part.rows * groups}, known_of(*stored, part)});
+      }
       half_scales.push_back(quantized->scales);
     } else if (const auto* eight = std::get_if<Fp8Tensor>(&tensor.data)) {
       fp8[0].push_back({tensor.spec.name,
@@ -219,7 +252,8 @@ int run_checkpoint(const std::string& path, const std::string& config_path) {
   add_order0(scales, scale_table);
   add_byte_yardsticks(scales, scale_table);
   print("5-bit scale deltas", scale_table);
-  const Row& row = scale_table["5-bit scales"];
+  Row row;
+  for (const auto& [kind, of_kind] : scale_table) row.add(of_kind);
   std::printf("  %.3f bits a group\n", 8 * row.own / row.symbols);
 
   for (const auto* halves : {&vectors, &half_scales}) {

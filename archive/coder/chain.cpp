@@ -1,6 +1,7 @@
 #include "archive/coder/chain.h"
 
 #include <algorithm>
+#include <bit>
 #include <string>
 
 #include "archive/coder/order_zero.h"
@@ -38,6 +39,14 @@ Status check_shape(std::int64_t rows, std::int64_t columns, std::size_t codes) {
                        " does not hold " + std::to_string(codes) + " codes");
   return {};
 }
+
+Status check_known(std::int64_t rows, std::span<const std::int16_t> known, bool transposed) {
+  if (!known.empty() && (transposed || known.size() % static_cast<std::uint64_t>(rows) != 0))
+    return usage_error("known numbers of a chain's matrix must be as many for each row, and it must not be transposed");
+  return {};
+}
+
+Known known_of(std::size_t rows, std::span<const std::int16_t> known) { return {known, known.size() / rows}; }
 
 Status check_codes(const Alphabet& alphabet, std::span<const std::int8_t> codes) {
   if (alphabet.is_fp8()) return {};
@@ -94,7 +103,8 @@ Result<EncodedChain> encode(const Alphabet& alphabet, std::span<const ChainPart>
     code_bits(coder, 1, 1);
     code_bits(coder, part.transposed, 1);
     if (has_shift(alphabet)) code_bits(coder, static_cast<std::uint32_t>(shift + 16), kShiftBits);
-    model.code_matrix(coder, codes, part.transposed ? columns : rows, part.transposed ? rows : columns, shift);
+    model.code_matrix(coder, codes, part.transposed ? columns : rows, part.transposed ? rows : columns, shift,
+                      known_of(rows, part.known));
     const std::uint64_t mixed = coder.size() - bytes_before;
     if (order_zero_bytes(alphabet, part.codes) < mixed) {
       coder.rewind(before);
@@ -113,11 +123,18 @@ Result<EncodedChain> encode(const Alphabet& alphabet, std::span<const ChainPart>
 
 }  // namespace
 
+std::int16_t known_log2(std::uint32_t value) {
+  const std::uint64_t one_up = std::uint64_t{value} + 1;
+  const int exponent = std::bit_width(one_up) - 1;
+  return static_cast<std::int16_t>(exponent * 256 + static_cast<int>(one_up << 8 >> exponent) - 256);
+}
+
 Result<EncodedChain> encode_chain(const Alphabet& alphabet, std::span<const ChainPart> parts,
                                   const ChainOptions& options) {
   P5_OK(check_alphabet(alphabet));
   for (const ChainPart& part : parts) {
     P5_OK(check_shape(part.rows, part.columns, part.codes.size()));
+    P5_OK(check_known(part.rows, part.known, part.transposed));
     P5_OK(check_codes(alphabet, part.codes));
   }
   P5_TRY(const Kernels* target, find_kernels(options.target));
@@ -134,7 +151,10 @@ Status decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes, 
   P5_OK(check_alphabet(alphabet));
   if (shapes.size() != outputs.size()) return usage_error("a chain needs one output for each shape");
   for (std::size_t i = 0; i < shapes.size(); ++i)
+  {
     P5_OK(check_shape(shapes[i].rows, shapes[i].columns, outputs[i].size()));
+    P5_OK(check_known(shapes[i].rows, shapes[i].known, false));
+  }
   P5_TRY(const Kernels* found, find_kernels(target));
   const IeeeArithmetic arithmetic;
   const auto truncated = [&] { return bad_data("the stream of a chain of matrices ends early", {}, bytes.size()); };
@@ -149,13 +169,15 @@ Status decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes, 
     } else {
       const bool transposed = code_bits(coder, 0, 1) != 0;
       const int shift = has_shift(alphabet) ? static_cast<int>(code_bits(coder, 0, kShiftBits)) - 16 : 0;
+      if (transposed && !shapes[i].known.empty())
+        return bad_data("a matrix with known numbers is marked as transposed", {}, coder.position());
       if (transposed) {
         std::vector<std::int8_t> codes(outputs[i].size());
         model.code_matrix(coder, codes, columns, rows, shift);
         const std::vector<std::int8_t> back = transpose(codes, columns, rows);
         std::copy(back.begin(), back.end(), outputs[i].begin());
       } else {
-        model.code_matrix(coder, outputs[i], rows, columns, shift);
+        model.code_matrix(coder, outputs[i], rows, columns, shift, known_of(rows, shapes[i].known));
       }
     }
     if (coder.exhausted()) return truncated();

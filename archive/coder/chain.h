@@ -23,11 +23,16 @@ struct ChainPart {
   std::int64_t columns = 0;
   bool transposed = false;
   std::span<const std::int8_t> codes;
+  // What the decoder will know of each row before the chain is decoded: known.size() / rows numbers a row, row-major, in
+  // units of 2^-8 (near -4 … 4 is best). Where there are any, the part is not transposed, and each row is regressed on
+  // them and on the row before it.
+  std::span<const std::int16_t> known = {};
 };
 
 struct PartShape {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
+  std::span<const std::int16_t> known = {};  // as it was given to the encoder
 };
 
 enum class Covariance { automatic, off, on };
@@ -43,6 +48,9 @@ struct EncodedChain {
   std::vector<std::byte> bytes;
   std::vector<std::uint64_t> part_bytes;  // of each part; they sum to bytes.size()
 };
+
+// A known number from a sum or count: log2(value + 1) in units of 2^-8, linear between powers of two.
+std::int16_t known_log2(std::uint32_t value);
 
 // Usage errors: a shape that does not fit its codes, a code outside the alphabet, an instruction set that the CPU
 // lacks.

@@ -6,14 +6,13 @@
 namespace par5::coder {
 namespace {
 
-constexpr float kRidge = 64.0f;             // lambda: the prior counts as this many rows of unit variance
 constexpr float kLeastDeviation = 0.0625f;  // no conditional deviation is taken below this at the start of a matrix
 
 }  // namespace
 
-CovariancePredictor::CovariancePredictor(std::size_t width, bool diagonal)
-    : width_(width), padded_((width + kLanes - 1) / kLanes * kLanes), is_diagonal_(diagonal), mass_(kRidge) {
-  diagonal_.assign(width, std::sqrt(kRidge));
+CovariancePredictor::CovariancePredictor(std::size_t width, bool diagonal, float ridge)
+    : width_(width), padded_((width + kLanes - 1) / kLanes * kLanes), is_diagonal_(diagonal), mass_(ridge) {
+  diagonal_.assign(width, std::sqrt(ridge));
   mean_.assign(padded_, 0.0f);
   if (!is_diagonal_) {
     std::size_t size = 0;

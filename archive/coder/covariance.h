@@ -14,8 +14,9 @@ namespace par5::coder {
 
 class CovariancePredictor {
  public:
-  // `width` values a row. A diagonal predictor keeps the variances only, and its means are 0.
-  CovariancePredictor(std::size_t width, bool diagonal);
+  // `width` values a row. A diagonal predictor keeps the variances only, and its means are 0. `ridge` is lambda: the
+  // prior counts as that many rows of independent values of variance 1.
+  CovariancePredictor(std::size_t width, bool diagonal, float ridge);
 
   // Begins a matrix: scales the past down to a mass of at most `most_mass` rows.
   void begin_matrix(float most_mass);

@@ -18,6 +18,8 @@ double tune(const char* name, double fallback) {
 #else
 #define CONSTANT(type, name, value) constexpr type name = value
 #endif
+CONSTANT(float, kRidge, 64);      // the prior of a predictor counts as this many rows of unit variance
+CONSTANT(float, kWeakRidge, 4);   // the same where a row's values are regressed on known ones
 CONSTANT(float, kMostMass, 1000);
 CONSTANT(std::uint32_t, kSlowLimit, 400);
 CONSTANT(std::uint32_t, kFastLimit, 20);
@@ -301,39 +303,51 @@ int SymbolModel::code_fp8(Coder& coder, const Contexts& contexts, int code) {
   return (negative ? 128 : 0) | exponent << 3 | (path & 7);
 }
 
+SymbolModel::Columns& SymbolModel::columns_for(std::size_t known, std::size_t width, bool diagonal) {
+  const auto found = columns_.find({known, width});
+  if (found != columns_.end()) return found->second;
+  Columns columns{CovariancePredictor(known + width, diagonal, known > 0 ? kWeakRidge : kRidge),
+                  std::vector<Counter>(width * decisions_), std::vector<Counter>(width * decisions_),
+                  std::vector<float>(width, 1.0f)};
+  return columns_.emplace(std::pair{known, width}, std::move(columns)).first->second;
+}
+
 template <class Coder>
 void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std::size_t rows, std::size_t width,
-                              int shift) {
+                              int shift, const Known& known) {
   scale_ = 1.0f;
   for (int i = shift; i > 0; --i) scale_ = scale_ * 0.5f;
   for (int i = shift; i < 0; ++i) scale_ = scale_ * 2.0f;
   unit_ = alphabet_.is_fp8() ? 1.0f : scale_;
   dead_ = alphabet_.is_fp8() || !alphabet_.has_zero ? 0.0f : 0.5f * unit_;
 
-  const bool diagonal = !covariance_ || width > kWidestPrediction;
-  auto found = columns_.find(width);
-  if (found == columns_.end()) {
-    found = columns_
-                .emplace(width, Columns{CovariancePredictor(width, diagonal), std::vector<Counter>(width * decisions_),
-                                        std::vector<Counter>(width * decisions_), std::vector<float>(width, 1.0f)})
-                .first;
-  }
-  Columns& columns = found->second;
+  // A row as the predictors see it: what is known, then what is coded.
+  const std::size_t first = known.count > 0 ? 1 + known.count + width : 0;
+  const bool diagonal = (!covariance_ && first == 0) || first + width > kWidestPrediction;
+  Columns& columns = columns_for(first, width, diagonal);
   columns.shared.begin_matrix(kMostMass);
-  CovariancePredictor own(width, diagonal);
+  CovariancePredictor own(first + width, diagonal, first > 0 ? kWeakRidge : kRidge);
   for (Counter& counter : columns.slow) counter.count = std::min(counter.count, kKeptCount);
   for (Counter& counter : columns.fast) counter.count = std::min(counter.count, kKeptCount);
 
   std::vector<Counter> row_counters(decisions_);
   std::vector<std::int8_t> classes(3 * width, 0);  // of this row and the two before it
   std::int8_t *here = classes.data(), *above = here + width, *higher = above + width;
-  std::vector<float> row(own.padded_width()), copy(own.padded_width());
+  std::vector<float> row(own.padded_width()), copy(own.padded_width()), previous(width, 0.0f);
   Contexts contexts;
   contexts.row = row_counters.data();
   for (std::size_t r = 0; r < rows; ++r) {
     std::fill(row_counters.begin(), row_counters.end(), Counter{});
     columns.shared.begin_row();
     own.begin_row();
+    for (std::size_t k = 0; k < first; ++k) {
+      row[k] = k == 0 ? 1.0f
+               : k <= known.count
+                   ? static_cast<float>(known.values[r * known.count + k - 1]) * (1.0f / 256)
+                   : previous[k - known.count - 1];
+      columns.shared.observe(*kernels_, k, row[k]);
+      own.observe(*kernels_, k, row[k]);
+    }
     // The row's own variance, relative to what the columns let expect, and its mean magnitude.
     float surprise = kRowPrior, surprises = kRowPrior, row_magnitude = 8.0f, row_count = 8.0f;
     float row_deviation = 1.0f;
@@ -342,8 +356,8 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
       const CovariancePredictor* const predictors[2] = {&columns.shared, &own};
       for (int i = 0; i < 2; ++i) {
         Forecast& forecast = contexts.forecasts[i];
-        const float deviation = predictors[i]->deviation(c) * row_deviation;
-        forecast.mean = predictors[i]->mean(c);
+        const float deviation = predictors[i]->deviation(first + c) * row_deviation;
+        forecast.mean = predictors[i]->mean(first + c);
         forecast.deviation = deviation < 0.15f ? 0.15f : deviation;
         forecast.inverse = 1.0f / forecast.deviation;
       }
@@ -367,9 +381,9 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
 
       const float value = values_[code & 255] * scale_, magnitude = std::fabs(value);
       here[c] = static_cast<std::int8_t>(value_class(value));
-      row[c] = value;
-      const float error = columns.shared.observe(*kernels_, c, value);
-      own.observe(*kernels_, c, value);
+      row[first + c] = previous[c] = value;
+      const float error = columns.shared.observe(*kernels_, first + c, value);
+      own.observe(*kernels_, first + c, value);
       const float square = error * error;
       surprise = surprise + (square < kMostSurprise ? square : kMostSurprise);
       surprises = surprises + 1.0f;
@@ -380,7 +394,8 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
     }
     // Rows are learnt half normalised: large rows say more, but not that much more.
     const float norm = 1.0f / std::sqrt(clamp(std::sqrt(surprise / surprises), 0.3f, 3.0f));
-    for (std::size_t c = 0; c < width; ++c) row[c] = row[c] * norm;
+    if (first == 0)
+      for (float& value : row) value = value * norm;
     std::copy(row.begin(), row.end(), copy.begin());
     columns.shared.learn(*kernels_, row);
     own.learn(*kernels_, copy);
@@ -389,7 +404,9 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
   }
 }
 
-template void SymbolModel::code_matrix(RangeEncoder&, std::span<std::int8_t>, std::size_t, std::size_t, int);
-template void SymbolModel::code_matrix(RangeDecoder&, std::span<std::int8_t>, std::size_t, std::size_t, int);
+template void SymbolModel::code_matrix(RangeEncoder&, std::span<std::int8_t>, std::size_t, std::size_t, int,
+                                       const Known&);
+template void SymbolModel::code_matrix(RangeDecoder&, std::span<std::int8_t>, std::size_t, std::size_t, int,
+                                       const Known&);
 
 }  // namespace par5::coder

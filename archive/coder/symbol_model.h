@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "archive/coder/alphabet.h"
@@ -18,6 +19,13 @@ namespace par5::coder {
 
 constexpr std::size_t kWidestPrediction = 1024;  // longer rows are coded without covariances
 
+// What both sides know of every row before it is coded: `count` values in units of 2^-8, row-major. Where there are any,
+// a row is predicted from 1, these and the row before it.
+struct Known {
+  std::span<const std::int16_t> values;
+  std::size_t count = 0;
+};
+
 class SymbolModel {
  public:
   // `covariance`: predict with covariances; otherwise with variances only, which is much faster.
@@ -26,7 +34,8 @@ class SymbolModel {
   // Codes `rows` rows of `width` symbols with a RangeEncoder, which reads `symbols`, or a RangeDecoder, which fills it.
   // A symbol's value is that of its code · 2^-shift.
   template <class Coder>
-  void code_matrix(Coder& coder, std::span<std::int8_t> symbols, std::size_t rows, std::size_t width, int shift);
+  void code_matrix(Coder& coder, std::span<std::int8_t> symbols, std::size_t rows, std::size_t width, int shift,
+                   const Known& known = {});
 
  private:
   // What is kept for rows of one width, from matrix to matrix.
@@ -60,6 +69,7 @@ class SymbolModel {
   template <class Coder>
   bool decide(Coder& coder, const Contexts& contexts, int id, int node, int sign, const std::array<Advice, 2>& advice,
               bool bit);
+  Columns& columns_for(std::size_t known, std::size_t width, bool diagonal);
   std::array<Advice, 2> advise_zero(const Contexts& contexts) const;
   std::array<Advice, 2> advise_sign(const Contexts& contexts) const;
   // Is |value| >= high, given that it is >= low and has this sign (+1 or -1)?
@@ -77,7 +87,7 @@ class SymbolModel {
   float dead_ = 0.5f;              // values below this are coded as 0
   float scale_ = 1.0f;             // 2^-shift
   std::array<float, 256> values_;  // of a code & 255, without the shift
-  std::map<std::size_t, Columns> columns_;
+  std::map<std::pair<std::size_t, std::size_t>, Columns> columns_;  // by known values a row and width
   // Contexts that all matrices of the chain share.
   std::vector<Counter> whole_, neighbours_, magnitudes_, row_by_column_;
   std::array<std::vector<Cell>, 2> maps_;
