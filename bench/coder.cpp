@@ -32,11 +32,14 @@ const Alphabet kQuinary{Alphabet::Kind::grid, 2, true}, kFp8{Alphabet::Kind::fp8
 
 double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
+// LZMA2 without a container.
 std::size_t lzma_bytes(std::span<const std::uint8_t> raw) {
   std::vector<std::uint8_t> out(raw.size() + raw.size() / 2 + 1024);
   std::size_t size = 0;
-  if (lzma_easy_buffer_encode(9, LZMA_CHECK_CRC64, nullptr, raw.data(), raw.size(), out.data(), &size, out.size()) !=
-      LZMA_OK)
+  lzma_options_lzma options;
+  if (lzma_lzma_preset(&options, 9)) return raw.size();
+  const lzma_filter filters[] = {{LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, nullptr}};
+  if (lzma_raw_buffer_encode(filters, nullptr, raw.data(), raw.size(), out.data(), &size, out.size()) != LZMA_OK)
     return raw.size();
   return size;
 }
@@ -55,6 +58,7 @@ struct Matrix {
   bool transposed = false;
   std::vector<std::int8_t> codes;
   std::vector<std::int16_t> known = {};
+  std::int64_t partner_distance = 0;
 
   std::span<const std::uint8_t> bytes() const {
     return {reinterpret_cast<const std::uint8_t*>(codes.data()), codes.size()};
@@ -94,7 +98,7 @@ bool measure(const Alphabet& alphabet, const std::vector<std::vector<Matrix>>& c
     std::vector<ChainPart> parts;
     double symbols = 0;
     for (const Matrix& m : chain) {
-      parts.push_back({m.rows, m.columns, m.transposed, m.codes, m.known});
+      parts.push_back({m.rows, m.columns, m.transposed, m.codes, m.known, m.partner_distance});
       symbols += static_cast<double>(m.codes.size());
     }
     double start = processor_seconds();
@@ -162,12 +166,13 @@ void add_byte_yardsticks(const std::vector<std::vector<Matrix>>& chains, Table& 
 // Sums of |code| over each column of a matrix: what the unit behind the column weighs for those that read it.
 std::vector<std::uint32_t> column_sums(const QuantizedTensor& tensor) {
   std::vector<std::uint32_t> sums(static_cast<std::size_t>(tensor.shape[1]));
-  for (std::size_t i = 0; i < tensor.codes.size(); ++i) sums[i % sums.size()] += static_cast<unsigned>(std::abs(tensor.codes[i]));
+  for (std::size_t i = 0; i < tensor.codes.size(); ++i)
+    sums[i % sums.size()] += static_cast<unsigned>(std::abs(tensor.codes[i]));
   return sums;
 }
 
-// What is known of the scales of a part's rows once the codes are decoded: a hidden unit that is read with large weights
-// is written with large weights, and so is a value head's channel.
+// What is known of the scales of a part's rows once the codes are decoded: a hidden unit that is read with large
+// weights is written with large weights, and so is a value head's channel.
 std::vector<std::int16_t> known_of(const StoredModel& stored, const TensorPart& part) {
   std::vector<std::int16_t> known(static_cast<std::size_t>(part.rows), 0);
   const std::size_t dot = part.name.find('.', 7);
@@ -215,13 +220,16 @@ int run_checkpoint(const std::string& path, const std::string& config_path) {
         const auto first = quantized->codes.begin() + part.first_row * columns;
         const std::string kind = part.name.substr(part.name.find('.', 7) + 1);
         weights[output].push_back({kind, part.rows, columns, output, {first, first + part.rows * columns}});
+        const bool shared_heads = kind == "attn.c_qkv.weight:q" || kind == "attn.proj.weight";
+        if (shared_heads && model.kv_heads < model.heads) weights[output].back().partner_distance = model.head_width();
       }
       const ScaleDeltas deltas = fit_scale_deltas(*quantized, 5);
       const std::int64_t groups = static_cast<std::int64_t>(deltas.deltas.size()) / tensor.spec.shape[0];
       for (const TensorPart& part : tensor_parts(tensor.spec, model)) {
         const auto first = deltas.deltas.begin() + part.first_row * groups;
         const std::string kind = part.name.substr(part.name.find('.', 7) + 1);
-        scales[0].push_back({kind, part.rows, groups, false, {first, first + part.rows * groups}, known_of(*stored, part)});
+        scales[0].push_back(
+            {kind, part.rows, groups, false, {first, first + part.rows * groups}, known_of(*stored, part)});
       }
       half_scales.push_back(quantized->scales);
     } else if (const auto* eight = std::get_if<Fp8Tensor>(&tensor.data)) {

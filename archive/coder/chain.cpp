@@ -12,7 +12,8 @@ namespace par5::coder {
 namespace {
 
 constexpr std::int64_t kMostSymbols = std::int64_t{1} << 36;
-constexpr int kShiftBits = 5;  // shifts are -16 … 15
+constexpr int kShiftBits = 5;      // shifts are -16 … 15
+constexpr int kDistanceBits = 10;  // partner distances are 0 … 1023
 
 // `count` bits, most significant first, each with probability 1/2.
 template <class Coder>
@@ -45,8 +46,6 @@ Status check_known(std::int64_t rows, std::span<const std::int16_t> known, bool 
     return usage_error("known numbers of a chain's matrix must be as many for each row, and it must not be transposed");
   return {};
 }
-
-Known known_of(std::size_t rows, std::span<const std::int16_t> known) { return {known, known.size() / rows}; }
 
 Status check_codes(const Alphabet& alphabet, std::span<const std::int8_t> codes) {
   if (alphabet.is_fp8()) return {};
@@ -85,6 +84,36 @@ int choose_shift(const Alphabet& alphabet, std::span<const std::int8_t> codes) {
   return shift;
 }
 
+// What a part's header says.
+struct PartHeader {
+  bool mixed = true;  // false: order-0
+  bool transposed = false;
+  int shift = 0;
+  std::size_t partner_distance = 0;
+};
+
+// Writes the header, or gives the one that is read.
+template <class Coder>
+PartHeader code_header(Coder& coder, const Alphabet& alphabet, const PartHeader& header) {
+  PartHeader coded;
+  coded.mixed = code_bits(coder, header.mixed, 1) != 0;
+  if (!coded.mixed) return coded;
+  coded.transposed = code_bits(coder, header.transposed, 1) != 0;
+  if (has_shift(alphabet))
+    coded.shift = static_cast<int>(code_bits(coder, static_cast<unsigned>(header.shift + 16), kShiftBits)) - 16;
+  if (code_bits(coder, header.partner_distance != 0, 1) != 0)
+    coded.partner_distance = code_bits(coder, static_cast<std::uint32_t>(header.partner_distance), kDistanceBits);
+  return coded;
+}
+
+// Codes a part's symbols in the way that its header says, in the order in which they are coded.
+template <class Coder>
+void code_part(Coder& coder, SymbolModel& model, const PartHeader& header, std::span<std::int8_t> symbols,
+               std::size_t rows, std::size_t columns, std::span<const std::int16_t> known) {
+  const MatrixSettings settings{header.shift, header.partner_distance, known, known.size() / rows};
+  model.code_matrix(coder, symbols, header.transposed ? columns : rows, header.transposed ? rows : columns, settings);
+}
+
 Result<EncodedChain> encode(const Alphabet& alphabet, std::span<const ChainPart> parts, bool covariance,
                             const Kernels& target) {
   RangeEncoder coder;
@@ -94,24 +123,23 @@ Result<EncodedChain> encode(const Alphabet& alphabet, std::span<const ChainPart>
   code_bits(coder, covariance, 1);
   for (const ChainPart& part : parts) {
     const std::size_t rows = static_cast<std::size_t>(part.rows), columns = static_cast<std::size_t>(part.columns);
-    std::vector<std::int8_t> codes = part.transposed ? transpose(part.codes, rows, columns)
-                                                     : std::vector<std::int8_t>(part.codes.begin(), part.codes.end());
-    const int shift = choose_shift(alphabet, codes);
+    std::vector<std::int8_t> codes(part.codes.begin(), part.codes.end());
+    PartHeader header{true, part.transposed, choose_shift(alphabet, codes),
+                      static_cast<std::size_t>(part.partner_distance)};
+    if (header.partner_distance >= (part.transposed ? columns : rows)) header.partner_distance = 0;
+    if (part.transposed) codes = transpose(codes, rows, columns);
+
     const RangeEncoder::Mark before = coder.mark();
     const std::uint64_t bytes_before = coder.size();
     const SymbolModel model_before = model;
-    code_bits(coder, 1, 1);
-    code_bits(coder, part.transposed, 1);
-    if (has_shift(alphabet)) code_bits(coder, static_cast<std::uint32_t>(shift + 16), kShiftBits);
-    model.code_matrix(coder, codes, part.transposed ? columns : rows, part.transposed ? rows : columns, shift,
-                      known_of(rows, part.known));
-    const std::uint64_t mixed = coder.size() - bytes_before;
-    if (order_zero_bytes(alphabet, part.codes) < mixed) {
+    code_header(coder, alphabet, header);
+    code_part(coder, model, header, codes, rows, columns, part.known);
+    if (order_zero_bytes(alphabet, part.codes) < coder.size() - bytes_before) {
       coder.rewind(before);
       model = model_before;
-      code_bits(coder, 0, 1);
-      std::vector<std::int8_t> plain(part.codes.begin(), part.codes.end());
-      OrderZeroModel(alphabet).code(coder, plain);
+      code_header(coder, alphabet, {false, false, 0, 0});
+      codes.assign(part.codes.begin(), part.codes.end());
+      OrderZeroModel(alphabet).code(coder, codes);
     }
     chain.part_bytes.push_back(coder.size() - position);
     position = coder.size();
@@ -125,8 +153,9 @@ Result<EncodedChain> encode(const Alphabet& alphabet, std::span<const ChainPart>
 
 std::int16_t known_log2(std::uint32_t value) {
   const std::uint64_t one_up = std::uint64_t{value} + 1;
-  const int exponent = std::bit_width(one_up) - 1;
-  return static_cast<std::int16_t>(exponent * 256 + static_cast<int>(one_up << 8 >> exponent) - 256);
+  const int exponent = 63 - std::countl_zero(one_up);
+  const int mantissa = static_cast<int>((one_up << 8) >> exponent);  // 256 … 511
+  return static_cast<std::int16_t>(exponent * 256 + mantissa - 256);
 }
 
 Result<EncodedChain> encode_chain(const Alphabet& alphabet, std::span<const ChainPart> parts,
@@ -136,6 +165,8 @@ Result<EncodedChain> encode_chain(const Alphabet& alphabet, std::span<const Chai
     P5_OK(check_shape(part.rows, part.columns, part.codes.size()));
     P5_OK(check_known(part.rows, part.known, part.transposed));
     P5_OK(check_codes(alphabet, part.codes));
+    if (part.partner_distance < 0 || part.partner_distance >> kDistanceBits != 0)
+      return usage_error("a chain's partner distance must be 0 to 1023");
   }
   P5_TRY(const Kernels* target, find_kernels(options.target));
   const IeeeArithmetic arithmetic;
@@ -150,8 +181,7 @@ Status decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes, 
                     std::span<const std::span<std::int8_t>> outputs, std::optional<Target> target) {
   P5_OK(check_alphabet(alphabet));
   if (shapes.size() != outputs.size()) return usage_error("a chain needs one output for each shape");
-  for (std::size_t i = 0; i < shapes.size(); ++i)
-  {
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
     P5_OK(check_shape(shapes[i].rows, shapes[i].columns, outputs[i].size()));
     P5_OK(check_known(shapes[i].rows, shapes[i].known, false));
   }
@@ -164,21 +194,19 @@ Status decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes, 
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const std::size_t rows = static_cast<std::size_t>(shapes[i].rows),
                       columns = static_cast<std::size_t>(shapes[i].columns);
-    if (code_bits(coder, 0, 1) == 0) {
+    const PartHeader header = code_header(coder, alphabet, {});
+    if (header.partner_distance >= (header.transposed ? columns : rows) ||
+        (header.transposed && !shapes[i].known.empty()))
+      return bad_data("a matrix of a chain has an impossible header", {}, coder.position());
+    if (!header.mixed) {
       OrderZeroModel(alphabet).code(coder, outputs[i]);
+    } else if (header.transposed) {
+      std::vector<std::int8_t> codes(outputs[i].size());
+      code_part(coder, model, header, codes, rows, columns, {});
+      const std::vector<std::int8_t> back = transpose(codes, columns, rows);
+      std::copy(back.begin(), back.end(), outputs[i].begin());
     } else {
-      const bool transposed = code_bits(coder, 0, 1) != 0;
-      const int shift = has_shift(alphabet) ? static_cast<int>(code_bits(coder, 0, kShiftBits)) - 16 : 0;
-      if (transposed && !shapes[i].known.empty())
-        return bad_data("a matrix with known numbers is marked as transposed", {}, coder.position());
-      if (transposed) {
-        std::vector<std::int8_t> codes(outputs[i].size());
-        model.code_matrix(coder, codes, columns, rows, shift);
-        const std::vector<std::int8_t> back = transpose(codes, columns, rows);
-        std::copy(back.begin(), back.end(), outputs[i].begin());
-      } else {
-        model.code_matrix(coder, outputs[i], rows, columns, shift, known_of(rows, shapes[i].known));
-      }
+      code_part(coder, model, header, outputs[i], rows, columns, shapes[i].known);
     }
     if (coder.exhausted()) return truncated();
   }

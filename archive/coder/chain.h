@@ -23,10 +23,13 @@ struct ChainPart {
   std::int64_t columns = 0;
   bool transposed = false;
   std::span<const std::int8_t> codes;
-  // What the decoder will know of each row before the chain is decoded: known.size() / rows numbers a row, row-major, in
-  // units of 2^-8 (near -4 … 4 is best). Where there are any, the part is not transposed, and each row is regressed on
-  // them and on the row before it.
+  // What the decoder will know of each row before the chain is decoded: known.size() / rows numbers a row, row-major,
+  // in units of 2^-8 (near -4 … 4 is best). Where there are any, the part is not transposed, and each row is regressed
+  // on them and on the row before it.
   std::span<const std::int16_t> known = {};
+  // Rows (as coded) from a row back to one that it may resemble: the head width where heads share a key-value head.
+  // 0: none; at most 1023.
+  std::int64_t partner_distance = 0;
 };
 
 struct PartShape {

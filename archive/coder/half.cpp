@@ -19,7 +19,7 @@ class HalfModel {
  public:
   HalfModel() : tables_(Tables::get()) {
     for (auto& of_byte : counters_)
-      for (std::vector<Counter>& counters : of_byte) counters.resize(std::size_t{1} << 18);
+      for (std::vector<Counter>& counters : of_byte) counters.resize(std::size_t{1} << 16);
     MixerVector first{};
     first[0] = 1.0f;
     for (int i = 1; i <= kContexts; ++i) first[i] = kFirstWeight;
@@ -29,9 +29,8 @@ class HalfModel {
   // `left`: the value before; `above`: the value at this place of the last vector of the same length.
   template <class Coder>
   std::uint16_t code(Coder& coder, unsigned value, unsigned left, unsigned left2, unsigned above) {
-    const unsigned high =
-        code_byte(coder, 0, value >> 8,
-                  {0, left >> 8, above >> 8, (left >> 11) << 5 | above >> 11, (left >> 10) << 4 | (left2 >> 12)});
+    const unsigned high = code_byte(
+        coder, 0, value >> 8, {0, left >> 8, above >> 8, left >> 12 << 4 | above >> 12, left >> 11 << 3 | left2 >> 13});
     const bool like_left = left >> 8 == high, like_above = above >> 8 == high;
     const unsigned low =
         code_byte(coder, 1, value & 255,

@@ -4,36 +4,28 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "archive/coder/partner.h"
 #include "archive/coder/range_coder.h"
 
 namespace par5::coder {
 namespace {
 
-#ifdef TUNE
-double tune(const char* name, double fallback) {
-  const char* e = std::getenv(name);
-  return e ? std::atof(e) : fallback;
-}
-#define CONSTANT(type, name, value) const type name = static_cast<type>(tune(#name, value))
-#else
-#define CONSTANT(type, name, value) constexpr type name = value
-#endif
-CONSTANT(float, kRidge, 64);      // the prior of a predictor counts as this many rows of unit variance
-CONSTANT(float, kWeakRidge, 4);   // the same where a row's values are regressed on known ones
-CONSTANT(float, kMostMass, 1000);
-CONSTANT(std::uint32_t, kSlowLimit, 400);
-CONSTANT(std::uint32_t, kFastLimit, 20);
-CONSTANT(std::uint32_t, kWholeLimit, 1000);
-CONSTANT(std::uint32_t, kKeptCount, 20);
-CONSTANT(float, kMapLimit, 800);
-CONSTANT(float, kCorrectionLimit, 400);
-CONSTANT(float, kLearningRate, 0.003f);
-CONSTANT(float, kFirstWeight, 0.3f);
-CONSTANT(float, kMapStart, 5);
-CONSTANT(float, kRowPrior, 10);
-CONSTANT(float, kMagnitudeStep, 0.02f);
-CONSTANT(float, kMostSurprise, 9);
-CONSTANT(float, kCorrectionShare, 0.5f);
+constexpr float kRidge = 64;     // the prior of a predictor counts as this many rows of unit variance
+constexpr float kWeakRidge = 4;  // the same where a row's values are regressed on known ones
+constexpr float kMostMass = 1000;
+constexpr std::uint32_t kSlowLimit = 1000;
+constexpr std::uint32_t kFastLimit = 20;
+constexpr std::uint32_t kWholeLimit = 1000;
+constexpr std::uint32_t kKeptCount = 20;
+constexpr float kMapLimit = 800;
+constexpr float kCorrectionLimit = 400;
+constexpr float kLearningRate = 0.003f;
+constexpr float kFirstWeight = 0.2f;
+constexpr float kMapStart = 5;
+constexpr float kRowPrior = 10;
+constexpr float kMagnitudeStep = 0.02f;
+constexpr float kMostSurprise = 9;
+constexpr float kCorrectionShare = 0.5f;
 
 constexpr int kMapWidth = 48, kMapHeight = 32;
 constexpr std::size_t kMapSize = kMapWidth * kMapHeight;
@@ -314,15 +306,15 @@ SymbolModel::Columns& SymbolModel::columns_for(std::size_t known, std::size_t wi
 
 template <class Coder>
 void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std::size_t rows, std::size_t width,
-                              int shift, const Known& known) {
+                              const MatrixSettings& settings) {
   scale_ = 1.0f;
-  for (int i = shift; i > 0; --i) scale_ = scale_ * 0.5f;
-  for (int i = shift; i < 0; ++i) scale_ = scale_ * 2.0f;
+  for (int i = settings.shift; i > 0; --i) scale_ = scale_ * 0.5f;
+  for (int i = settings.shift; i < 0; ++i) scale_ = scale_ * 2.0f;
   unit_ = alphabet_.is_fp8() ? 1.0f : scale_;
   dead_ = alphabet_.is_fp8() || !alphabet_.has_zero ? 0.0f : 0.5f * unit_;
 
   // A row as the predictors see it: what is known, then what is coded.
-  const std::size_t first = known.count > 0 ? 1 + known.count + width : 0;
+  const std::size_t first = settings.known_count > 0 ? 1 + settings.known_count + width : 0;
   const bool diagonal = (!covariance_ && first == 0) || first + width > kWidestPrediction;
   Columns& columns = columns_for(first, width, diagonal);
   columns.shared.begin_matrix(kMostMass);
@@ -334,6 +326,7 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
   std::vector<std::int8_t> classes(3 * width, 0);  // of this row and the two before it
   std::int8_t *here = classes.data(), *above = here + width, *higher = above + width;
   std::vector<float> row(own.padded_width()), copy(own.padded_width()), previous(width, 0.0f);
+  PartnerRows partners(settings.partner_distance, width);
   Contexts contexts;
   contexts.row = row_counters.data();
   for (std::size_t r = 0; r < rows; ++r) {
@@ -342,22 +335,25 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
     own.begin_row();
     for (std::size_t k = 0; k < first; ++k) {
       row[k] = k == 0 ? 1.0f
-               : k <= known.count
-                   ? static_cast<float>(known.values[r * known.count + k - 1]) * (1.0f / 256)
-                   : previous[k - known.count - 1];
+               : k <= settings.known_count
+                   ? static_cast<float>(settings.known[r * settings.known_count + k - 1]) * (1.0f / 256)
+                   : previous[k - settings.known_count - 1];
       columns.shared.observe(*kernels_, k, row[k]);
       own.observe(*kernels_, k, row[k]);
     }
+    partners.begin_row(r);
     // The row's own variance, relative to what the columns let expect, and its mean magnitude.
     float surprise = kRowPrior, surprises = kRowPrior, row_magnitude = 8.0f, row_count = 8.0f;
     float row_deviation = 1.0f;
     for (std::size_t c = 0; c < width; ++c) {
       row_deviation = clamp(std::sqrt(surprise / surprises), 0.2f, 4.0f);
+      const PartnerRows::Hint hint = partners.hint(c);
       const CovariancePredictor* const predictors[2] = {&columns.shared, &own};
       for (int i = 0; i < 2; ++i) {
         Forecast& forecast = contexts.forecasts[i];
-        const float deviation = predictors[i]->deviation(first + c) * row_deviation;
-        forecast.mean = predictors[i]->mean(first + c);
+        const float plain = predictors[i]->deviation(first + c);
+        const float deviation = plain * row_deviation * hint.factor;
+        forecast.mean = predictors[i]->mean(first + c) + hint.error * plain;
         forecast.deviation = deviation < 0.15f ? 0.15f : deviation;
         forecast.inverse = 1.0f / forecast.deviation;
       }
@@ -384,6 +380,7 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
       row[first + c] = previous[c] = value;
       const float error = columns.shared.observe(*kernels_, first + c, value);
       own.observe(*kernels_, first + c, value);
+      partners.observe(c, error);
       const float square = error * error;
       surprise = surprise + (square < kMostSurprise ? square : kMostSurprise);
       surprises = surprises + 1.0f;
@@ -392,6 +389,7 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
       // Never quite zero, so that its logarithm stays defined.
       columns.magnitude[c] = columns.magnitude[c] + (magnitude - columns.magnitude[c]) * kMagnitudeStep + 1e-6f;
     }
+    partners.end_row(r);
     // Rows are learnt half normalised: large rows say more, but not that much more.
     const float norm = 1.0f / std::sqrt(clamp(std::sqrt(surprise / surprises), 0.3f, 3.0f));
     if (first == 0)
@@ -404,9 +402,9 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
   }
 }
 
-template void SymbolModel::code_matrix(RangeEncoder&, std::span<std::int8_t>, std::size_t, std::size_t, int,
-                                       const Known&);
-template void SymbolModel::code_matrix(RangeDecoder&, std::span<std::int8_t>, std::size_t, std::size_t, int,
-                                       const Known&);
+template void SymbolModel::code_matrix(RangeEncoder&, std::span<std::int8_t>, std::size_t, std::size_t,
+                                       const MatrixSettings&);
+template void SymbolModel::code_matrix(RangeDecoder&, std::span<std::int8_t>, std::size_t, std::size_t,
+                                       const MatrixSettings&);
 
 }  // namespace par5::coder

@@ -19,11 +19,14 @@ namespace par5::coder {
 
 constexpr std::size_t kWidestPrediction = 1024;  // longer rows are coded without covariances
 
-// What both sides know of every row before it is coded: `count` values in units of 2^-8, row-major. Where there are any,
-// a row is predicted from 1, these and the row before it.
-struct Known {
-  std::span<const std::int16_t> values;
-  std::size_t count = 0;
+// What both sides know of a matrix before its first symbol.
+struct MatrixSettings {
+  int shift = 0;                     // a symbol's value is that of its code · 2^-shift
+  std::size_t partner_distance = 0;  // rows from a row back to the one that it resembles; 0: there is none
+  // `known_count` numbers a row, row-major, in units of 2^-8. Where there are any, a row is predicted from 1, these and
+  // the row before it.
+  std::span<const std::int16_t> known = {};
+  std::size_t known_count = 0;
 };
 
 class SymbolModel {
@@ -32,10 +35,9 @@ class SymbolModel {
   SymbolModel(const Alphabet& alphabet, bool covariance, const Kernels& kernels);
 
   // Codes `rows` rows of `width` symbols with a RangeEncoder, which reads `symbols`, or a RangeDecoder, which fills it.
-  // A symbol's value is that of its code · 2^-shift.
   template <class Coder>
-  void code_matrix(Coder& coder, std::span<std::int8_t> symbols, std::size_t rows, std::size_t width, int shift,
-                   const Known& known = {});
+  void code_matrix(Coder& coder, std::span<std::int8_t> symbols, std::size_t rows, std::size_t width,
+                   const MatrixSettings& settings);
 
  private:
   // What is kept for rows of one width, from matrix to matrix.
@@ -83,10 +85,10 @@ class SymbolModel {
   const Kernels* kernels_;
   const Tables* tables_;
   std::size_t decisions_;
-  float unit_ = 1.0f;              // grid: the value of code 1; fp8: 1
-  float dead_ = 0.5f;              // values below this are coded as 0
-  float scale_ = 1.0f;             // 2^-shift
-  std::array<float, 256> values_;  // of a code & 255, without the shift
+  float unit_ = 1.0f;                                               // grid: the value of code 1; fp8: 1
+  float dead_ = 0.5f;                                               // values below this are coded as 0
+  float scale_ = 1.0f;                                              // 2^-shift
+  std::array<float, 256> values_;                                   // of a code & 255, without the shift
   std::map<std::pair<std::size_t, std::size_t>, Columns> columns_;  // by known values a row and width
   // Contexts that all matrices of the chain share.
   std::vector<Counter> whole_, neighbours_, magnitudes_, row_by_column_;

@@ -167,13 +167,14 @@ TEST(Chain, CostsNothingOnIndependentSymbols) {
                                    {kTernary, {0.345, 0.31, 0.345}, -1, 1},
                                    {kBinary, {0.5, 0.5}, -1, 2}};
   for (const Case& one : cases) {
-    const Matrix matrix = independent(one.shares, one.lowest, one.step, 600, 576, 11);
+    const Matrix matrix = independent(one.shares, one.lowest, one.step, 500, 400, 11);
     std::map<int, double> counts;
     for (const std::int8_t code : matrix.codes) counts[code] += 1;
     double bits = 0;
     for (const auto& [code, count] : counts)
       bits -= count * std::log2(count / static_cast<double>(matrix.codes.size()));
-    const auto encoded = encode_chain(one.alphabet, parts_of({matrix}), {Covariance::off, std::nullopt});
+    const std::vector<Matrix> matrices = {matrix};
+    const auto encoded = encode_chain(one.alphabet, parts_of(matrices), {Covariance::off, std::nullopt});
     ASSERT_TRUE(encoded);
     EXPECT_LE(static_cast<double>(encoded->bytes.size()), 1.0005 * bits / 8 + 64) << bits / 8;
   }
@@ -187,6 +188,80 @@ TEST(Chain, LearnsColumnsAndDirections) {
   ASSERT_TRUE(plain && full && best);
   EXPECT_LT(full->bytes.size(), plain->bytes.size() * 99 / 100);
   EXPECT_EQ(best->bytes, full->bytes);
+}
+
+// A matrix whose second half of rows repeats the first, but for a few codes.
+Matrix repeating(std::int64_t rows, std::int64_t columns, std::uint32_t seed) {
+  Matrix matrix = independent({0.12, 0.22, 0.32, 0.22, 0.12}, -2, 1, rows, columns, seed);
+  for (std::size_t i = matrix.codes.size() / 2; i < matrix.codes.size(); ++i)
+    if (i % 5 != 0) matrix.codes[i] = matrix.codes[i - matrix.codes.size() / 2];
+  return matrix;
+}
+
+TEST(Chain, HearsARowsPartner) {
+  const std::vector<Matrix> matrices = {repeating(64, 96, 3)};
+  std::vector<ChainPart> parts = parts_of(matrices);
+  const auto without = encode_chain(kQuinary, parts);
+  parts[0].partner_distance = 32;
+  const auto with = encode_chain(kQuinary, parts);
+  ASSERT_TRUE(without && with);
+  EXPECT_LT(with->bytes.size(), without->bytes.size() * 9 / 10);
+  EXPECT_EQ(decode(kQuinary, with->bytes, matrices).codes[0], matrices[0].codes);
+  parts[0].partner_distance = 1023;  // there is no such row
+  EXPECT_TRUE(encode_chain(kQuinary, parts));
+  parts[0].partner_distance = 1024;
+  EXPECT_FALSE(encode_chain(kQuinary, parts));
+}
+
+TEST(Chain, RegressesOnKnownNumbers) {
+  const Alphabet deltas{Alphabet::Kind::grid, 16, true};
+  std::mt19937 random(4);
+  std::vector<std::int8_t> codes;
+  std::vector<std::int16_t> known;
+  for (int i = 0; i < 600; ++i) {
+    const int sum = static_cast<int>(random() % 4000);
+    known.push_back(known_log2(static_cast<std::uint32_t>(sum)));
+    codes.push_back(
+        static_cast<std::int8_t>(std::clamp((known.back() - 2700) / 60 + static_cast<int>(random() % 3), -16, 15)));
+  }
+  ChainPart part{600, 1, false, codes};
+  const auto without = encode_chain(deltas, {&part, 1});
+  part.known = known;
+  const auto with = encode_chain(deltas, {&part, 1});
+  ASSERT_TRUE(without && with);
+  EXPECT_LT(with->bytes.size(), without->bytes.size() * 4 / 5);
+  std::vector<std::int8_t> decoded(600);
+  const PartShape shape{600, 1, known};
+  const std::span<std::int8_t> output = decoded;
+  ASSERT_TRUE(decode_chain(deltas, with->bytes, {&shape, 1}, {&output, 1}));
+  EXPECT_EQ(decoded, codes);
+  part.known = std::span(known).first(599);
+  EXPECT_FALSE(encode_chain(deltas, {&part, 1}));
+}
+
+TEST(Chain, LogarithmsOfKnownNumbers) {
+  EXPECT_EQ(known_log2(0), 0);
+  EXPECT_EQ(known_log2(1), 256);
+  EXPECT_EQ(known_log2(2), 256 + 128);
+  EXPECT_EQ(known_log2(1023), 2560);
+  EXPECT_EQ(known_log2(0xffffffffu), 32 * 256);
+}
+
+// The format may not change by accident: other bytes here mean that old artifacts no longer decode.
+TEST(Chain, BytesAreThoseOfTheFormat) {
+  std::string hashes;
+  for (const Alphabet& alphabet : {kBinary, kQuinary, absmax(5), kFp8}) {
+    std::vector<ChainPart> parts;
+    const std::vector<Matrix> matrices = {structured(alphabet, 70, 40, 1), structured(alphabet, 40, 30, 2, true),
+                                          structured(alphabet, 50, 21, 3)};
+    for (const Matrix& m : matrices) parts.push_back({m.rows, m.columns, m.transposed, m.codes, {}, 8});
+    for (const Covariance covariance : {Covariance::off, Covariance::on}) {
+      const auto encoded = encode_chain(alphabet, parts, {covariance, std::nullopt});
+      ASSERT_TRUE(encoded);
+      hashes += sha256_hex(encoded->bytes).substr(0, 8) + " ";
+    }
+  }
+  EXPECT_EQ(hashes, "ab2b741a c9d1ca5e f65dbe80 ea6a45b0 cf391df3 21f52e68 1fad5390 a64029df ");
 }
 
 TEST(Chain, EveryInstructionSetGivesTheSameBytes) {
