@@ -1,14 +1,14 @@
 // What par5's own coder takes and how fast it is, beside order-0 entropy, LZMA-9 (the smallest of four layouts) and
 // brotli-11:
-//   bench-coder CHECKPOINT.safetensors CONFIG.toml   a trained checkpoint
-//   bench-coder --iid | --structured                  full-size states of quinary-16mb's shapes, seeded
-// Times are processor seconds of one thread.
+// on the reference data's trained checkpoint ($PAR5_SHARED, else ../shared) and, with --long, on full-size seeded states of
+// quinary-16mb's shapes. Times are processor seconds of one thread.
 #include <brotli/encode.h>
 #include <lzma.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <map>
 #include <random>
@@ -16,6 +16,7 @@
 
 #include "archive/coder/chain.h"
 #include "archive/coder/half.h"
+#include "bench/figures.h"
 #include "core/safetensors.h"
 #include "pack/packing.h"
 #include "pack/scale_codec.h"
@@ -75,7 +76,7 @@ using Table = std::map<std::string, Row>;
 
 double order0(std::span<const std::uint8_t> bytes) { return order0_bytes(bytes); }
 
-void print(const std::string& title, const Table& table) {
+Row print(const std::string& title, const Table& table) {
   std::printf("%s\n  %-22s %10s %10s %10s %10s %10s %8s %8s\n", title.c_str(), "kind", "symbols", "order-0", "LZMA-9",
               "brotli-11", "own", "/order-0", "/LZMA");
   Row total;
@@ -90,6 +91,15 @@ void print(const std::string& title, const Table& table) {
     total.add(row);
   }
   line("total", total);
+  return total;
+}
+
+void add_ratio(bench::Figures& figures, const std::string& id, const std::string& what, double own, double yardstick,
+               std::optional<double> must, std::optional<double> aim) {
+  bench::Figure figure{id, what, 100 * own / yardstick, "%", must, aim, bench::Better::lower};
+  figure.lowest = figure.median = figure.value;
+  figure.detail = fixed(own, 0) + " of " + fixed(yardstick, 0) + " bytes";
+  figures.add(std::move(figure));
 }
 
 // Codes chains, checks that they decode, prints times and fills the table's column `own`.
@@ -195,7 +205,7 @@ std::vector<std::int16_t> known_of(const StoredModel& stored, const TensorPart& 
 
 bool is_output_side(const std::string& name) { return name.find("proj") != std::string::npos; }
 
-int run_checkpoint(const std::string& path, const std::string& config_path) {
+int run_checkpoint(const std::string& path, const std::string& config_path, bench::Figures& figures) {
   const auto fail = [](const Error& error) {
     std::printf("%s\n", to_string(error).c_str());
     return exit_status(error.code);
@@ -247,13 +257,16 @@ int run_checkpoint(const std::string& path, const std::string& config_path) {
   if (!measure(kQuinary, weights, table)) return 1;
   add_order0(weights, table);
   add_quinary_yardsticks(weights, table);
-  print("quinary codes", table);
+  const Row codes = print("quinary codes", table);
+  add_ratio(figures, "archive.2", "quinary codes of the trained checkpoint / LZMA-9 choose-min", codes.own, codes.lzma, 95.0, 94.0);
+  add_ratio(figures, "coder.info", "the same / order-0 entropy", codes.own, codes.order0, {}, {});
 
   Table fp8_table;
   if (!measure(kFp8, fp8, fp8_table)) return 1;
   add_order0(fp8, fp8_table);
   add_byte_yardsticks(fp8, fp8_table);
-  print("fp8", fp8_table);
+  const Row bytes = print("fp8", fp8_table);
+  add_ratio(figures, "coder.info", "fp8 of the trained checkpoint / brotli-11, the better orientation", bytes.own, bytes.brotli, {}, {});
 
   Table scale_table;
   if (!measure({Alphabet::Kind::grid, 16, true}, scales, scale_table)) return 1;
@@ -262,7 +275,7 @@ int run_checkpoint(const std::string& path, const std::string& config_path) {
   print("5-bit scale deltas", scale_table);
   Row row;
   for (const auto& [kind, of_kind] : scale_table) row.add(of_kind);
-  std::printf("  %.3f bits a group\n", 8 * row.own / row.symbols);
+  figures.add({"archive.6", "5-bit scales of the trained checkpoint", 8 * row.own / row.symbols, "bits/group", 4.3, {}, bench::Better::lower});
 
   for (const auto* halves : {&vectors, &half_scales}) {
     std::vector<std::uint8_t> low, high;
@@ -309,7 +322,7 @@ std::vector<std::int8_t> quinary_codes(std::int64_t rows, std::int64_t columns, 
   return quantize("fixture", {rows, columns}, weights, config)->codes;
 }
 
-int run_fixture(bool structured) {
+int run_fixture(bool structured, bench::Figures& figures) {
   Normal random(structured ? 2 : 1);
   std::vector<std::vector<Matrix>> chains(2), fp8(1);
   const auto add = [&](const char* kind, std::int64_t rows, std::int64_t columns, bool output, double log_deviation) {
@@ -339,7 +352,11 @@ int run_fixture(bool structured) {
   Table table;
   if (!measure(kQuinary, chains, table)) return 1;
   add_order0(chains, table);
-  print(structured ? "structured quinary state" : "independent quinary state", table);
+  const Row codes = print(structured ? "structured quinary state" : "independent quinary state", table);
+  if (structured)
+    add_ratio(figures, "archive.4", "structured full-size quinary state / order-0 entropy", codes.own, codes.order0, 97.6, {});
+  else
+    add_ratio(figures, "archive.3", "independent full-size quinary state / order-0 entropy", codes.own, codes.order0, 100.05, {});
   if (!structured) return 0;
 
   const auto add_fp8 = [&](const char* kind, std::int64_t rows, std::int64_t columns, double deviation) {
@@ -367,9 +384,18 @@ int run_fixture(bool structured) {
 }  // namespace par5
 
 int main(int argc, char** argv) {
-  const std::string first = argc > 1 ? argv[1] : "";
-  if (first == "--iid" || first == "--structured") return par5::run_fixture(first == "--structured");
-  if (argc == 3) return par5::run_checkpoint(first, argv[2]);
-  std::printf("bench-coder CHECKPOINT.safetensors CONFIG.toml | --iid | --structured\n");
-  return 2;
+  const std::string folder = argc > 1 ? argv[1] : "";
+  const bool full_size = argc > 2 && std::string(argv[2]) == "--long";
+  const char* named = std::getenv("PAR5_SHARED");
+  const std::string source = PAR5_SOURCE_DIR, shared = named ? named : source + "/../shared";
+  const std::string checkpoint = shared + "/data/checkpoints/quinary-small-trained.safetensors";
+  par5::bench::Figures figures("coder");
+  if (!par5::file_exists(checkpoint))
+    std::printf("no reference checkpoint at %s: its rows are left out (PAR5_SHARED names its folder)\n", checkpoint.c_str());
+  else if (const int status = par5::run_checkpoint(checkpoint, source + "/configs/quinary-small.toml", figures); status != 0)
+    return status;
+  for (const bool structured : {false, true})
+    if (full_size)
+      if (const int status = par5::run_fixture(structured, figures); status != 0) return status;
+  return figures.finish(folder);
 }
