@@ -23,9 +23,10 @@ std::string table(const AuditReport& report, const RuleSet& rules) {
   std::string text = "rules  " + rules.name + ": " + rules.title + "\n";
   for (const CountedPart& part : report.parts) text += column(part.bytes) + "  " + part.what + (part.counted ? "" : " (not counted)") + "\n";
   const bool fits = report.total_bytes <= rules.cap_bytes;
+  const std::uint64_t distance = fits ? rules.cap_bytes - report.total_bytes : report.total_bytes - rules.cap_bytes;
   text += column(report.total_bytes) + "  total, " + (fits ? "FITS" : "OVER") + " the cap of " +
-          grouped(static_cast<std::int64_t>(rules.cap_bytes)) + " with " +
-          grouped(static_cast<std::int64_t>(rules.cap_bytes) - static_cast<std::int64_t>(report.total_bytes)) + " to spare\n";
+          grouped(static_cast<std::int64_t>(rules.cap_bytes)) + (fits ? " with " : " by ") +
+          grouped(static_cast<std::int64_t>(distance)) + (fits ? " to spare\n" : "\n");
   for (const AuditCheck& check : report.checks)
     text += std::string(verdict_name(check.verdict)) + std::string(9 - verdict_name(check.verdict).size(), ' ') + check.id + ": " + check.evidence + "\n";
   return text + "verdict  " + std::string(verdict_name(report.verdict)) + "\n";

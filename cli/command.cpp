@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <iostream>
+#include <sstream>
 
 #include "cli/version.h"
 #include "core/cancel.h"
@@ -49,6 +49,17 @@ Json error_object(const Error& error) {
 
 std::string dump(const Json& report) { return report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
+// The list of commands shows each one's summary only; its examples stand at the top of its own help.
+class SummaryFormatter : public CLI::Formatter {
+ public:
+  std::string make_subcommand(const CLI::App* sub) const override {
+    const std::string description = sub->get_description();
+    std::stringstream out;
+    CLI::detail::format_help(out, sub->get_display_name(true), description.substr(0, description.find('\n')), column_width_);
+    return out.str();
+  }
+};
+
 bool asked_for_json(int argc, char** argv) {
   for (int i = 1; i < argc; ++i)
     if (std::string_view(argv[i]) == "--json") return true;
@@ -71,6 +82,7 @@ int run_program(int argc, char** argv, const std::string& program, const std::ve
   CLI::App app{"par5: size-capped language models with five-level weights, from text to a proven bpb", program};
   app.set_version_flag("--version", program + " " + kVersion + " (" + kGitHash + ")");
   app.require_subcommand(1);
+  app.formatter(std::make_shared<SummaryFormatter>());
   CommonOptions common;
   std::vector<std::pair<CLI::App*, Runner>> runners;
   for (const Command& command : commands) {
@@ -79,8 +91,6 @@ int run_program(int argc, char** argv, const std::string& program, const std::ve
     runners.emplace_back(sub, command.setup(*sub));
     for (CLI::App* nested : sub->get_subcommands({})) add_common_options(*nested, common);
   }
-  app.formatter(std::make_shared<CLI::Formatter>());
-
   const std::string first = argc > 1 ? argv[1] : "";
   try {
     app.parse(argc, argv);
