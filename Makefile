@@ -27,7 +27,8 @@ configure: setup
 build: setup
 	@tools/build build $(PRESET) $(JOBS)
 
-demo: build
+demo: setup
+	@tools/build programs $(PRESET) $(JOBS)
 	@tools/demo $(BUILD)/bin/par5
 
 test: build
