@@ -12,9 +12,12 @@ constexpr const char* kConfigKey = "par5.config";
 
 Storage embedding_storage(const ModelConfig& model) {
   switch (model.embedding_storage) {
-    case EmbeddingStorage::fp8: return Storage::fp8;
-    case EmbeddingStorage::fp16: return Storage::fp16;
-    case EmbeddingStorage::quantized: return Storage::quantized;
+    case EmbeddingStorage::fp8:
+      return Storage::fp8;
+    case EmbeddingStorage::fp16:
+      return Storage::fp16;
+    case EmbeddingStorage::quantized:
+      return Storage::quantized;
   }
   return Storage::fp8;
 }
@@ -22,8 +25,12 @@ Storage embedding_storage(const ModelConfig& model) {
 std::vector<TensorSpec> unet_specs(const ModelConfig& model) {
   std::vector<TensorSpec> specs;
   const std::int64_t d = model.width, kv = model.kv_heads * model.head_width();
-  const auto quantized = [&](std::string name, Shape shape) { specs.push_back({std::move(name), std::move(shape), Storage::quantized, false}); };
-  const auto calibration = [&](std::string name, Shape shape) { specs.push_back({std::move(name), std::move(shape), Storage::fp16, true}); };
+  const auto quantized = [&](std::string name, Shape shape) {
+    specs.push_back({std::move(name), std::move(shape), Storage::quantized, false});
+  };
+  const auto calibration = [&](std::string name, Shape shape) {
+    specs.push_back({std::move(name), std::move(shape), Storage::fp16, true});
+  };
   const Storage embedding = embedding_storage(model);
   specs.push_back({"tok_emb.weight", {model.vocab, model.embedding_width}, embedding, false});
   if (model.factored_embedding()) {
@@ -58,7 +65,9 @@ std::vector<TensorSpec> unet_specs(const ModelConfig& model) {
 std::vector<TensorSpec> gpt2_specs(const ModelConfig& model) {
   std::vector<TensorSpec> specs;
   const std::int64_t d = model.width;
-  const auto quantized = [&](std::string name, Shape shape) { specs.push_back({std::move(name), std::move(shape), Storage::quantized, false}); };
+  const auto quantized = [&](std::string name, Shape shape) {
+    specs.push_back({std::move(name), std::move(shape), Storage::quantized, false});
+  };
   const auto gain = [&](std::string name) { specs.push_back({std::move(name), {d}, Storage::fp16, false}); };
   specs.push_back({"transformer.wte.weight", {model.vocab, d}, embedding_storage(model), false});
   specs.push_back({"transformer.wpe.weight", {model.context, d}, Storage::fp16, false});
@@ -107,11 +116,23 @@ ParameterCounts count_parameters(const ModelConfig& model) {
 
 std::int64_t scale_count(const Shape& shape, const QuantizerConfig& quantizer) {
   switch (quantizer.granularity) {
-    case Granularity::group: return shape[0] * (shape[1] / quantizer.group);
-    case Granularity::row: return shape[0];
-    case Granularity::tensor: return 1;
+    case Granularity::group:
+      return shape[0] * (shape[1] / quantizer.group);
+    case Granularity::row:
+      return shape[0];
+    case Granularity::tensor:
+      return 1;
   }
   return 0;
+}
+
+std::vector<TensorPart> tensor_parts(const TensorSpec& spec, const ModelConfig& model) {
+  const bool fused = spec.name.ends_with(".attn.c_qkv.weight") || spec.name.ends_with(".attn.c_attn.weight");
+  if (!fused) return {{spec.name, 0, spec.shape.empty() ? 1 : spec.shape[0]}};
+  const std::int64_t kv = model.kv_heads * model.head_width();
+  return {{spec.name + ":q", 0, model.width},
+          {spec.name + ":k", model.width, kv},
+          {spec.name + ":v", model.width + kv, kv}};
 }
 
 Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelConfig& model, const std::string& path) {
@@ -120,10 +141,12 @@ Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelCon
   for (TensorSpec& spec : tensor_specs(model)) {
     const TensorView* tensor = file.find(spec.name);
     if (!tensor)
-      return bad_data("'" + path + "' lacks the tensor '" + spec.name + "' that the configuration needs", path, std::nullopt, spec.name);
+      return bad_data("'" + path + "' lacks the tensor '" + spec.name + "' that the configuration needs", path,
+                      std::nullopt, spec.name);
     if (tensor->shape != spec.shape)
       return bad_data("tensor '" + spec.name + "' in '" + path + "' has the shape " + to_string(tensor->shape) +
-                          " where the configuration needs " + to_string(spec.shape), path, std::nullopt, spec.name);
+                          " where the configuration needs " + to_string(spec.shape),
+                      path, std::nullopt, spec.name);
     known.insert(spec.name);
     matched.tensors.push_back(*tensor);
     matched.specs.push_back(std::move(spec));
@@ -131,14 +154,15 @@ Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelCon
   for (const TensorView& tensor : file.tensors()) {
     if (known.count(tensor.name)) continue;
     if (!carries_nothing(tensor))
-      return bad_data("'" + path + "' holds the tensor '" + tensor.name + "', which the configuration does not know", path,
-                      std::nullopt, tensor.name);
+      return bad_data("'" + path + "' holds the tensor '" + tensor.name + "', which the configuration does not know",
+                      path, std::nullopt, tensor.name);
     matched.dropped.push_back(tensor.name);
   }
   return matched;
 }
 
-Result<LoadedConfig> checkpoint_config(const SafetensorsFile& file, const std::string& path, const std::string& config_path) {
+Result<LoadedConfig> checkpoint_config(const SafetensorsFile& file, const std::string& path,
+                                       const std::string& config_path) {
   LoadedConfig config;
   const auto entry = file.metadata().find(kConfigKey);
   if (!config_path.empty())

@@ -37,6 +37,15 @@ ParameterCounts count_parameters(const ModelConfig& model);
 // Number of scales that a quantised tensor of this shape has, row-major [out, groups of the row].
 std::int64_t scale_count(const Shape& shape, const QuantizerConfig& quantizer);
 
+// A matrix that is stored as one stream: rows first_row … first_row + rows - 1 of a tensor. Fused Q, K and V have
+// different statistics and are three parts ("….c_qkv.weight:q"); every other tensor is one part with the tensor's name.
+struct TensorPart {
+  std::string name;
+  std::int64_t first_row = 0;
+  std::int64_t rows = 0;
+};
+std::vector<TensorPart> tensor_parts(const TensorSpec& spec, const ModelConfig& model);
+
 // A checkpoint's tensors matched to the architecture, in tensor_specs order. Foreign extras that carry nothing
 // (`*.scale_correction` of ones, `lm_head.weight` beside a tied embedding) are dropped, each named in `dropped`; any
 // other unknown, missing or misshapen tensor is bad_data.
@@ -49,7 +58,8 @@ Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelCon
 
 // The model and quantiser sections of a checkpoint's metadata (key "par5.config", TOML), or of `config_path` for
 // foreign safetensors. Neither there is a usage error that says so.
-Result<LoadedConfig> checkpoint_config(const SafetensorsFile& file, const std::string& path, const std::string& config_path);
+Result<LoadedConfig> checkpoint_config(const SafetensorsFile& file, const std::string& path,
+                                       const std::string& config_path);
 // The metadata entry that a checkpoint needs for checkpoint_config.
 std::map<std::string, std::string> checkpoint_metadata(const LoadedConfig& config);
 

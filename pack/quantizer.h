@@ -4,12 +4,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/config.h"
 #include "core/error.h"
 #include "core/tensor.h"
+#include "pack/scale_codec.h"
 
 namespace par5 {
 
@@ -21,14 +23,17 @@ bool is_absmax(Grid grid);
 
 // A quantised matrix. The weight that counts is code · scale, in float32, with the scale as stored.
 struct QuantizedTensor {
-  Shape shape;                      // [rows, columns]
+  Shape shape;  // [rows, columns]
   QuantizerConfig quantizer;
-  std::vector<std::int8_t> codes;   // row-major
+  std::vector<std::int8_t> codes;     // row-major
   std::vector<std::uint16_t> scales;  // fp16 bits, row-major [rows, groups of a row]; one for granularity tensor
+  // Set where scales are stored as log2 deltas: `scales` are then exactly reconstruct_scales(*deltas).
+  std::optional<ScaleDeltas> deltas;
 };
 
 // Quantises float32 weights [rows, columns], row-major, on up to `threads` threads (the result does not depend on
-// them). A weight or scale that is not finite is bad_data that names `name` and the index.
+// them). Scales are fp16 whatever quantizer.scale_bits says (store_tensor applies it). A weight or scale that is not
+// finite is bad_data that names `name` and the index.
 Result<QuantizedTensor> quantize(const std::string& name, const Shape& shape, std::span<const float> weights,
                                  const QuantizerConfig& quantizer, std::size_t threads = 1);
 

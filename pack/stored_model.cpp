@@ -47,6 +47,15 @@ std::vector<float> StoredTensor::values(std::size_t threads) const {
   return out;
 }
 
+ScaleError apply_scale_bits(QuantizedTensor& tensor, int bits) {
+  ScaleDeltas deltas = fit_scale_deltas(tensor, bits);
+  const ScaleError error = scale_error(tensor, deltas);
+  tensor.scales = reconstruct_scales(deltas);
+  tensor.quantizer.scale_bits = bits;
+  tensor.deltas = std::move(deltas);
+  return error;
+}
+
 const StoredTensor* StoredModel::find(std::string_view name) const {
   for (const StoredTensor& tensor : tensors)
     if (tensor.spec.name == name) return &tensor;
@@ -62,7 +71,9 @@ Result<StoredTensor> store_tensor(const TensorSpec& spec, std::span<const float>
   stored.spec = spec;
   switch (spec.storage) {
     case Storage::quantized: {
-      P5_TRY(stored.data, quantize(spec.name, spec.shape, values, quantizer, threads));
+      P5_TRY(QuantizedTensor tensor, quantize(spec.name, spec.shape, values, quantizer, threads));
+      if (quantizer.scale_bits < 16) apply_scale_bits(tensor, static_cast<int>(quantizer.scale_bits));
+      stored.data = std::move(tensor);
       break;
     }
     case Storage::fp8: {

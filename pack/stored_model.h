@@ -41,11 +41,15 @@ struct StoredModel {
 };
 
 // One tensor in its stored precision. A value that is not finite is bad_data (tensor and index named).
-Result<StoredTensor> store_tensor(const TensorSpec& spec, std::span<const float> values, const QuantizerConfig& quantizer,
-                                  std::size_t threads = 1);
+Result<StoredTensor> store_tensor(const TensorSpec& spec, std::span<const float> values,
+                                  const QuantizerConfig& quantizer, std::size_t threads = 1);
+
+// Replaces fp16 scales by what `bits`-bit deltas (4, 5, 6 or 8) make of them and keeps the deltas; codes stay as they
+// are. Returns what that costs.
+ScaleError apply_scale_bits(QuantizedTensor& tensor, int bits);
 
 // A whole checkpoint; scales are fp16, or what `quantizer.scale_bits` makes of them (scale_codec.h).
-Result<StoredModel> store_checkpoint(const MatchedTensors& matched, const ModelConfig& model, const QuantizerConfig& quantizer,
-                                     std::size_t threads = 1);
+Result<StoredModel> store_checkpoint(const MatchedTensors& matched, const ModelConfig& model,
+                                     const QuantizerConfig& quantizer, std::size_t threads = 1);
 
 }  // namespace par5
