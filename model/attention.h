@@ -1,0 +1,27 @@
+// Causal self-attention.
+#pragma once
+
+#include "model/operations.h"
+#include "model/rope.h"
+
+namespace par5 {
+
+struct AttentionShape {
+  std::int64_t batch = 0;
+  std::int64_t length = 0;
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;
+  std::int64_t head_width = 0;
+};
+
+// The U-Net's: queries and keys are RMS-normed per head and rotated, queries multiplied by their head's gain; query
+// head h reads key/value head floor(h · kv_heads / heads). qkv [batch · length, (heads + 2 · kv_heads) · head_width]
+// in the compute type, gain [heads]; a rope table without tensors rotates nothing. Gives [batch · length, heads ·
+// head_width].
+torch::Tensor gained_attention(const torch::Tensor& qkv, const torch::Tensor& gain, const RopeTable& rope,
+                               const AttentionShape& shape, Kernels kernels);
+
+// GPT-2's: no norm, no rotation, one key/value head per query head. Dropout acts on the attention weights.
+torch::Tensor plain_attention(const torch::Tensor& qkv, const AttentionShape& shape, double dropout);
+
+}  // namespace par5
