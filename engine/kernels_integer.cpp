@@ -1,7 +1,14 @@
 #include "engine/kernels_integer.h"
 
 #if defined(__x86_64__)
+#pragma GCC diagnostic push
+#if defined(__GNUC__) && !defined(__clang__)
+// g++ 12's own header starts some results from themselves (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 namespace par5::integer {

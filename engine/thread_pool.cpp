@@ -14,18 +14,19 @@ void pause() {
 #endif
 }
 
+}  // namespace
+
 // Spins for a bounded time, then sleeps, until the value is no longer `old`.
-void await_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
-  for (int spin = 0; spin < kSpins; ++spin) {
+void ThreadPool::await_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) const {
+  for (int spin = 0; spin < spins_; ++spin) {
     if (value.load(std::memory_order_acquire) != old) return;
     pause();
   }
   value.wait(old, std::memory_order_acquire);
 }
 
-}  // namespace
-
-ThreadPool::ThreadPool(std::size_t threads) {
+// With more threads than cores, spinning would only keep the others from their work.
+ThreadPool::ThreadPool(std::size_t threads) : spins_(threads <= std::thread::hardware_concurrency() ? kSpins : 0) {
   for (std::size_t thread = 1; thread < threads; ++thread) helpers_.emplace_back([this, thread] { help(thread); });
 }
 

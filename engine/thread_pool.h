@@ -36,8 +36,10 @@ class ThreadPool {
   void run_shared(std::size_t count, const void* context, Call call);
   void help(std::size_t thread);
   void take_items(std::size_t thread);
+  void await_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) const;
 
   std::vector<std::thread> helpers_;
+  int spins_ = 0;
   std::atomic<std::uint32_t> round_{0};  // raised for every run, and to end
   std::atomic<std::uint32_t> busy_{0};   // helpers that have not finished the round
   std::atomic<std::size_t> next_{0};
