@@ -3,10 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "core/error.h"
@@ -19,19 +19,34 @@ namespace par5 {
 struct SelfTestWindow {
   std::vector<std::uint16_t> tokens;
   std::uint64_t expected_millibits = 0;
+  bool operator==(const SelfTestWindow&) const = default;
+};
+
+// A named fact that format version 1 has no number for. Readers keep optional ones and refuse required ones that they
+// do not know.
+struct NamedEntry {
+  using Value = std::variant<std::uint64_t, double, std::string, std::vector<std::byte>>;
+  std::string name;  // 1 … 64 bytes of UTF-8
+  bool required = false;
+  Value value;
+  bool operator==(const NamedEntry&) const = default;
 };
 
 struct Artifact {
   StoredModel model;
   std::optional<TokenizerData> tokenizer;
-  std::string tokenizer_sha256;   // also where the tokenizer itself is left out
+  std::string tokenizer_sha256;  // 64 hexadecimal digits, also where the tokenizer itself is left out; or empty
   double temperature = 1.0;
   std::vector<SelfTestWindow> self_test;
+  std::vector<NamedEntry> extras;  // in ascending order of names
 };
 
+// Equal to the last bit: configuration, codes, scales, floats, tokenizer and facts.
+bool same_artifact(const Artifact& a, const Artifact& b);
+
 struct EncodeOptions {
-  int effort = 5;
-  std::size_t threads = 0;
+  int effort = 5;           // 0 … 9, a deterministic amount of work
+  std::size_t threads = 0;  // 0: one per core
 };
 
 // Where the bytes went; `inspect` and `pack` print it. Sections sum to the file size.
@@ -41,12 +56,13 @@ struct ArtifactSection {
   std::uint64_t bytes = 0;
 };
 struct StreamReport {
-  std::string part;    // "codes", "scales", "values"
-  std::string layout;  // "base5", "base5_t", "planes", ...
-  std::string codec;   // "raw", "lzma", "zstd", ...
-  std::uint64_t raw_bytes = 0;
+  std::string part;             // "codes", "scales", "values"
+  std::string layout;           // "base5", "base5_t", "planes", ...
+  std::string codec;            // "raw", "lzma", "zstd", ...
+  std::uint64_t offset = 0;     // in the file
+  std::uint64_t raw_bytes = 0;  // in this layout, before the codec
   std::uint64_t stored_bytes = 0;
-  std::uint64_t order0_bytes = 0;  // order-0 entropy of the symbols, in bytes, rounded up
+  std::uint64_t order0_bytes = 0;  // order-0 entropy of the symbols, in bytes, rounded up; 0 where there are none
 };
 struct TensorReport {
   std::string name;
@@ -61,8 +77,15 @@ struct ArtifactReport {
   int format_version = 0;
   std::vector<ArtifactSection> sections;
   std::vector<TensorReport> tensors;
+  std::vector<StreamReport> other_streams;  // tokenizer and self-test
+  std::string codec_versions;               // of liblzma, zstd and brotli that encoded: "5.4.1 1.5.4 1.0.9"
   // The parts of file_bytes, by what they hold; they sum to it.
-  std::uint64_t quantised_bytes = 0, float_bytes = 0, scale_bytes = 0, tokenizer_bytes = 0, metadata_bytes = 0, checksum_bytes = 0;
+  std::uint64_t quantised_bytes = 0;
+  std::uint64_t float_bytes = 0;
+  std::uint64_t scale_bytes = 0;
+  std::uint64_t tokenizer_bytes = 0;
+  std::uint64_t metadata_bytes = 0;  // start, key/values, directory, self-test
+  std::uint64_t checksum_bytes = 0;
 };
 
 struct EncodedArtifact {
@@ -70,15 +93,20 @@ struct EncodedArtifact {
   ArtifactReport report;
 };
 
-// The same artifact and options give the same bytes on any machine and for any number of threads.
+// The same artifact and options give the same bytes on any machine and for any number of threads (and the same codec
+// library versions). Before they are returned the bytes have been decoded and compared with the artifact. An artifact
+// that contradicts itself is bad_data; one that a reader would refuse as too large is resource_limit; a signal gives
+// interrupted.
 Result<EncodedArtifact> encode_artifact(const Artifact& artifact, const EncodeOptions& options);
 
-// Decodes and checks everything: lengths against what remains, checksums, bounded memory. `path` names the file in errors.
+// Decodes and checks everything: lengths against what remains, checksums, bounded memory. `path` names the file in
+// errors.
 struct DecodedArtifact {
   Artifact artifact;
   ArtifactReport report;
 };
-Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const std::string& path, std::size_t threads = 0);
+Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const std::string& path,
+                                        std::size_t threads = 0);
 Result<DecodedArtifact> read_artifact(const std::string& path, std::size_t threads = 0);
 
 }  // namespace par5

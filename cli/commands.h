@@ -6,6 +6,13 @@
 namespace par5 {
 
 Command audit_command();
+Command baseline_command();
 Command config_command();
+Command inspect_command();
+Command pack_command();
+Command unpack_command();
+Command verify_command();
+Command shard_command();
+Command tokenizer_command();
 
 }  // namespace par5

@@ -2,8 +2,16 @@
 #include "cli/commands.h"
 
 int main(int argc, char** argv) {
-  return par5::run_program(argc, argv, "par5", {
-                                             par5::audit_command(),
-                                             par5::config_command(),
-                                         });
+  return par5::run_program(argc, argv, "par5",
+                           {
+                               par5::tokenizer_command(),
+                               par5::shard_command(),
+                               par5::audit_command(),
+                               par5::baseline_command(),
+                               par5::pack_command(),
+                               par5::unpack_command(),
+                               par5::inspect_command(),
+                               par5::verify_command(),
+                               par5::config_command(),
+                           });
 }

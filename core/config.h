@@ -26,6 +26,8 @@ enum class Granularity { group, row, tensor };
 enum class EmbeddingStorage { fp8, fp16, quantized };
 enum class Precision { float32, bfloat16 };
 enum class Order { sequential, shuffled_windows };
+// How the learning rate falls in the warm-down.
+enum class WarmdownShape { linear, cosine };
 enum class OptimizerKind { muon, adamw };
 enum class MuonCoefficients { quintic, polar_express };
 
@@ -84,6 +86,8 @@ struct TrainConfig {
   std::int64_t discarded_warmup_steps = 0;
   std::int64_t warmup_steps = 0;
   double warmdown_fraction = 0.4;
+  std::int64_t warmdown_steps = 0;  // not 0: the warm-down takes this many steps' worth of time instead of a fraction
+  WarmdownShape warmdown_shape = WarmdownShape::linear;
   double min_lr_fraction = 0.0;
   double z_loss = 1e-4;
   double init_std = 0.02;

@@ -165,7 +165,11 @@ std::vector<SchemaRow> make_schema() {
                   "Steps run before the clock starts, whose effect is thrown away"));
   add(integer_row("train.warmup_steps", P5_FIELD(train, warmup_steps), 0, kMany, "Steps of linear learning-rate warm-up"));
   add(number_row("train.warmdown_fraction", P5_FIELD(train, warmdown_fraction), 0, 1,
-                 "Last part of the run (by time or steps, whichever is further) with a linearly falling rate"));
+                 "Last part of the run (by time or steps, whichever is further) with a falling rate"));
+  add(integer_row("train.warmdown_steps", P5_FIELD(train, warmdown_steps), 0, kMany,
+                  "Length of the warm-down in steps, by their mean time so far; 0: train.warmdown_fraction"));
+  add(choice_row("train.warmdown_shape", P5_FIELD(train, warmdown_shape), {"linear", "cosine"},
+                 "How the rate falls to train.min_lr_fraction: in a line, or as half a cosine"));
   add(number_row("train.min_lr_fraction", P5_FIELD(train, min_lr_fraction), 0, 1, "Where the warm-down ends"));
   add(number_row("train.z_loss", P5_FIELD(train, z_loss), 0, 1, "Weight of mean(logsumexp²) in the training loss"));
   add(number_row("train.init_std", P5_FIELD(train, init_std), 0, 10,

@@ -163,6 +163,9 @@ Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelCon
 
 Result<LoadedConfig> checkpoint_config(const SafetensorsFile& file, const std::string& path,
                                        const std::string& config_path) {
+  if (file.metadata().count(kDequantizedKey) != 0)
+    return bad_data("'" + path + "' holds the unpacked weights of an artifact, not a checkpoint; use the artifact itself",
+                    path, std::nullopt, kDequantizedKey);
   LoadedConfig config;
   const auto entry = file.metadata().find(kConfigKey);
   if (!config_path.empty())

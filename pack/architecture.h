@@ -56,6 +56,10 @@ struct MatchedTensors {
 };
 Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelConfig& model, const std::string& path);
 
+// Metadata key of files that `par5 unpack` wrote. Their values are code · scale already; quantising them again would
+// give other scales, so checkpoint_config refuses them.
+inline constexpr const char* kDequantizedKey = "par5.dequantized";
+
 // The model and quantiser sections of a checkpoint's metadata (key "par5.config", TOML), or of `config_path` for
 // foreign safetensors. Neither there is a usage error that says so.
 Result<LoadedConfig> checkpoint_config(const SafetensorsFile& file, const std::string& path,

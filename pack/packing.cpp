@@ -58,6 +58,7 @@ template <class T>
 std::vector<T> transpose(std::span<const T> in, std::size_t rows, std::size_t columns) {
   constexpr std::size_t kTile = 64;
   std::vector<T> out(in.size());
+  if (in.empty()) return out;  // one extent may be huge still
   for (std::size_t r0 = 0; r0 < rows; r0 += kTile)
     for (std::size_t c0 = 0; c0 < columns; c0 += kTile)
       for (std::size_t r = r0; r < std::min(rows, r0 + kTile); ++r)
@@ -75,24 +76,27 @@ std::vector<T> from_layout_order(Layout layout, const Shape& shape, std::vector<
   return transpose<T>(values, static_cast<std::size_t>(shape[1]), static_cast<std::size_t>(shape[0]));
 }
 
-// Bits, least significant first; `align` pads to a whole byte.
+// Bits, least significant first; `align` pads to a whole byte. No branch depends on the bits: codes are near random.
 class BitWriter {
  public:
   explicit BitWriter(Bytes& out) : out_(out) {}
-  void put(bool bit) {
-    byte_ = static_cast<std::uint8_t>(byte_ | (bit ? 1u << filled_ : 0u));
-    if (++filled_ == 8) align();
+  // Appends `bit` where `present`.
+  void put(bool bit, bool present = true) {
+    word_ |= static_cast<std::uint64_t>(bit && present) << filled_;
+    filled_ += present;
+    if (filled_ == 64) flush(8);
   }
-  void align() {
-    if (filled_ == 0) return;
-    out_.push_back(byte_);
-    byte_ = 0;
+  void align() { flush((filled_ + 7) / 8); }
+
+ private:
+  void flush(unsigned bytes) {
+    for (unsigned i = 0; i < bytes; ++i) out_.push_back(static_cast<std::uint8_t>(word_ >> (8 * i)));
+    word_ = 0;
     filled_ = 0;
   }
 
- private:
   Bytes& out_;
-  std::uint8_t byte_ = 0;
+  std::uint64_t word_ = 0;
   unsigned filled_ = 0;
 };
 
@@ -108,7 +112,7 @@ Result<std::span<const std::uint8_t>> take_plane(Layout layout, std::span<const 
   offset += size;
   return plane;
 }
-bool bit_at(std::span<const std::uint8_t> plane, std::size_t index) { return (plane[index / 8] >> (index % 8)) & 1; }
+int bit_at(std::span<const std::uint8_t> plane, std::size_t index) { return (plane[index / 8] >> (index % 8)) & 1; }
 
 bool has_sign_planes(Grid grid) { return grid == Grid::ternary || grid == Grid::quinary || grid == Grid::septenary; }
 
@@ -117,12 +121,10 @@ Bytes pack_sign_planes(int limit, std::span<const std::int8_t> codes) {
   BitWriter bits(out);
   for (const std::int8_t code : codes) bits.put(code != 0);
   bits.align();
-  for (const std::int8_t code : codes)
-    if (code != 0) bits.put(code > 0);
+  for (const std::int8_t code : codes) bits.put(code > 0, code != 0);
   bits.align();
   for (int m = 1; m < limit; ++m) {
-    for (const std::int8_t code : codes)
-      if (std::abs(code) >= m) bits.put(std::abs(code) > m);
+    for (const std::int8_t code : codes) bits.put(std::abs(code) > m, std::abs(code) >= m);
     bits.align();
   }
   return out;
@@ -136,15 +138,21 @@ Result<std::vector<std::int8_t>> unpack_sign_planes(Layout layout, int limit, st
   for (const std::uint8_t byte : nonzero) members += static_cast<std::uint64_t>(std::popcount(byte));
   P5_TRY(const auto positive, take_plane(layout, bytes, offset, members));
   std::vector<std::int8_t> codes(count, 0);
-  for (std::size_t i = 0, k = 0; i < count; ++i)
-    if (bit_at(nonzero, i)) codes[i] = bit_at(positive, k++) ? 1 : -1;
+  // `k` counts the members so far; no branch but the loop's end depends on the bits.
+  for (std::size_t i = 0, k = 0; i < count && k < members; ++i) {
+    const int present = bit_at(nonzero, i), sign = 2 * bit_at(positive, k) - 1;
+    codes[i] = static_cast<std::int8_t>(present * sign);
+    k += static_cast<std::size_t>(present);
+  }
   for (int m = 1; m < limit; ++m) {
-    P5_TRY(const auto above, take_plane(layout, bytes, offset, members));
+    const std::uint64_t reached = members;
+    P5_TRY(const auto above, take_plane(layout, bytes, offset, reached));
     members = 0;
-    for (std::size_t i = 0, k = 0; i < count; ++i) {
-      if (std::abs(codes[i]) < m || !bit_at(above, k++)) continue;
-      codes[i] = static_cast<std::int8_t>(codes[i] > 0 ? m + 1 : -m - 1);
-      ++members;
+    for (std::size_t i = 0, k = 0; i < count && k < reached; ++i) {
+      const int present = std::abs(codes[i]) >= m, more = present & bit_at(above, k);
+      codes[i] = static_cast<std::int8_t>(codes[i] + (codes[i] > 0 ? more : -more));
+      k += static_cast<std::size_t>(present);
+      members += static_cast<std::uint64_t>(more);
     }
   }
   if (offset != bytes.size()) return wrong_length(layout, count, bytes.size());
@@ -179,8 +187,7 @@ Result<Bytes> unpack_bit_planes(Layout layout, Alphabet alphabet, std::uint64_t 
   std::size_t offset = 0;
   for (unsigned b = alphabet.bits; b-- > 0;) {
     P5_TRY(const auto plane, take_plane(layout, bytes, offset, count));
-    for (std::size_t i = 0; i < count; ++i)
-      symbols[i] = static_cast<std::uint8_t>(symbols[i] | (bit_at(plane, i) ? 1u << b : 0u));
+    for (std::size_t i = 0; i < count; ++i) symbols[i] = static_cast<std::uint8_t>(symbols[i] | bit_at(plane, i) << b);
   }
   return symbols;
 }
@@ -256,14 +263,6 @@ Result<Bytes> unpack_symbols(Layout layout, Alphabet alphabet, std::uint64_t cou
   }
 }
 
-std::int8_t code_of_symbol(Grid grid, std::uint8_t symbol) {
-  return static_cast<std::int8_t>(grid == Grid::binary ? 2 * symbol - 1 : symbol - max_code(grid));
-}
-
-bool in_grid(Grid grid, std::int8_t code) {
-  return std::abs(code) <= max_code(grid) && (grid != Grid::binary || code != 0);
-}
-
 // What packing and unpacking check alike: the layout serves the values and the shape is a matrix of `count` values.
 Status check_request(bool served, Layout layout, const std::string& what) {
   if (served) return {};
@@ -321,11 +320,10 @@ Result<Layout> layout_from_number(std::uint8_t number) {
 }
 
 std::vector<Layout> layouts_for(Grid grid) {
-  std::vector<Layout> layouts;
-  if (grid == Grid::quinary) layouts = {Layout::base5, Layout::base5_t};
-  if (grid == Grid::ternary) layouts = {Layout::base3, Layout::base3_t};
-  layouts.insert(layouts.end(), {Layout::planes, Layout::planes_t, Layout::bytes, Layout::bytes_t});
-  return layouts;
+  using enum Layout;
+  if (grid == Grid::quinary) return {base5, base5_t, planes, planes_t, bytes, bytes_t};
+  if (grid == Grid::ternary) return {base3, base3_t, planes, planes_t, bytes, bytes_t};
+  return {planes, planes_t, bytes, bytes_t};
 }
 
 std::vector<Layout> layouts_for(Storage storage, const Shape& shape) {
@@ -357,15 +355,17 @@ std::uint64_t max_packed_bytes(Layout layout, Grid grid, std::uint64_t count) {
 
 Result<Bytes> pack_codes(Layout layout, Grid grid, const Shape& shape, std::span<const std::int8_t> codes) {
   P5_OK(check_packing(check_grid_request(layout, grid, shape), shape, codes.size()));
+  const int limit = max_code(grid);
+  const bool binary = grid == Grid::binary;
   for (std::size_t i = 0; i < codes.size(); ++i)
-    if (!in_grid(grid, codes[i]))
+    if (std::abs(codes[i]) > limit || (binary && codes[i] == 0))
       return internal_error("code " + std::to_string(codes[i]) + " at " + std::to_string(i) + " is not in the grid " +
                             std::string(grid_name(grid)));
   const std::vector<std::int8_t> ordered = to_layout_order(layout, shape, codes);
-  if (upright(layout) == Layout::planes && has_sign_planes(grid)) return pack_sign_planes(max_code(grid), ordered);
+  if (upright(layout) == Layout::planes && has_sign_planes(grid)) return pack_sign_planes(limit, ordered);
   Bytes symbols(ordered.size());
   for (std::size_t i = 0; i < symbols.size(); ++i)
-    symbols[i] = static_cast<std::uint8_t>(grid == Grid::binary ? ordered[i] > 0 : ordered[i] + max_code(grid));
+    symbols[i] = static_cast<std::uint8_t>(binary ? ordered[i] > 0 : ordered[i] + limit);
   return pack_symbols(layout, alphabet_of(grid), std::move(symbols));
 }
 
@@ -378,6 +378,7 @@ Result<std::vector<std::int8_t>> unpack_codes(Layout layout, Grid grid, const Sh
     return from_layout_order(layout, shape, std::move(codes));
   }
   const Alphabet alphabet = alphabet_of(grid);
+  const int limit = max_code(grid);
   P5_TRY(const auto symbols, unpack_symbols(layout, alphabet, count, bytes));
   std::vector<std::int8_t> codes(symbols.size());
   for (std::size_t i = 0; i < codes.size(); ++i) {
@@ -385,7 +386,7 @@ Result<std::vector<std::int8_t>> unpack_codes(Layout layout, Grid grid, const Sh
       return bad_data("symbol " + std::to_string(i) + " of a " + std::string(layout_name(layout)) + " stream is " +
                           std::to_string(symbols[i]) + ", beyond the grid " + std::string(grid_name(grid)),
                       {}, i);
-    codes[i] = code_of_symbol(grid, symbols[i]);
+    codes[i] = static_cast<std::int8_t>(grid == Grid::binary ? 2 * symbols[i] - 1 : symbols[i] - limit);
   }
   return from_layout_order(layout, shape, std::move(codes));
 }

@@ -23,24 +23,10 @@ float AbsoluteSum(const float* weights, std::size_t count) {
   const std::size_t step = hn::Lanes(d);
   HWY_ALIGN float lanes[16];
   const std::size_t whole = count - count % 16;
-  for (std::size_t lane = 0; lane < 16; lane += 4 * step) {
-    // Up to four vectors at a time, so that additions of different lanes overlap.
-    const std::size_t vectors = std::min<std::size_t>(4, (16 - lane) / step);
-    auto a = hn::Zero(d), b = a, c = a, e = a;
-    for (std::size_t i = lane; i < whole; i += 16) {
-      a = hn::Add(a, hn::Abs(hn::LoadU(d, weights + i)));
-      if (vectors > 1) b = hn::Add(b, hn::Abs(hn::LoadU(d, weights + i + step)));
-      if (vectors > 2) {
-        c = hn::Add(c, hn::Abs(hn::LoadU(d, weights + i + 2 * step)));
-        e = hn::Add(e, hn::Abs(hn::LoadU(d, weights + i + 3 * step)));
-      }
-    }
-    hn::StoreU(a, d, lanes + lane);
-    if (vectors > 1) hn::StoreU(b, d, lanes + lane + step);
-    if (vectors > 2) {
-      hn::StoreU(c, d, lanes + lane + 2 * step);
-      hn::StoreU(e, d, lanes + lane + 3 * step);
-    }
+  for (std::size_t lane = 0; lane < 16; lane += step) {
+    auto sum = hn::Zero(d);
+    for (std::size_t i = lane; i < whole; i += 16) sum = hn::Add(sum, hn::Abs(hn::LoadU(d, weights + i)));
+    hn::StoreU(sum, d, lanes + lane);
   }
   for (std::size_t i = whole; i < count; ++i)
     lanes[i - whole] += std::bit_cast<float>(std::bit_cast<std::uint32_t>(weights[i]) & 0x7fffffffu);

@@ -1,0 +1,51 @@
+// The byte codecs of the container. A codec's parameters travel in its own bytes; the decoded size is always known
+// from outside, so a decoder fills exactly the buffer that it is given and anything else is an error.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+
+namespace par5 {
+
+// The numbers stand in files: docs/format.md, "Codecs".
+enum class Codec : std::uint8_t { raw = 0, lzma = 1, zstd = 2, brotli = 3 };
+inline constexpr int kCodecCount = 4;
+std::string_view codec_name(Codec codec);
+
+// One way to compress: a codec with its parameters. For lzma `parameter` is the properties byte (pb · 5 + lp) · 9 + lc.
+struct CodecChoice {
+  Codec codec = Codec::raw;
+  std::uint8_t parameter = 0;
+};
+
+// Compresses; the same bytes on every machine and thread count for the same library versions. Memory: up to 200 MB.
+Result<std::vector<std::byte>> compress(CodecChoice choice, std::span<const std::byte> raw);
+
+// Decodes `stored` into exactly out.size() bytes. Too few, too many, left-over or malformed bytes are bad_data without
+// a place: the caller knows the file and the offset. Memory beyond `out` is at most 32 MiB plus, for lzma, out.size().
+Status decompress(Codec codec, std::span<const std::byte> stored, std::span<std::byte> out);
+
+// Versions of the linked liblzma, zstd and brotli, which decide the encoder's bytes: "5.4.1 1.5.4 1.0.9".
+std::string codec_library_versions();
+
+namespace codec_detail {
+
+Result<std::vector<std::byte>> compress_lzma(std::uint8_t properties, std::span<const std::byte> raw);
+Status decompress_lzma(std::span<const std::byte> stored, std::span<std::byte> out);
+std::string lzma_version();
+Result<std::vector<std::byte>> compress_zstd(std::span<const std::byte> raw);
+Status decompress_zstd(std::span<const std::byte> stored, std::span<std::byte> out);
+std::string zstd_version();
+Result<std::vector<std::byte>> compress_brotli(std::span<const std::byte> raw);
+Status decompress_brotli(std::span<const std::byte> stored, std::span<std::byte> out);
+std::string brotli_version();
+
+}  // namespace codec_detail
+
+}  // namespace par5

@@ -1,0 +1,69 @@
+// The options of `par5 eval`, which par5 and par5-torch share: the front checks them, makes shards of text where
+// needed, and hands everything on.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "eval/score.h"
+
+namespace par5 {
+
+struct EvalOptions {
+  std::string model;
+  std::string data;
+  std::string config;
+  std::vector<std::string> assignments;
+  std::vector<std::string> modes;
+  std::string engine = "torch";
+  std::string tokenizer;
+  std::int64_t window = 0;
+  std::int64_t stride = 0;
+  std::int64_t max_targets = 0;
+  bool ladder = false;
+  bool compat = false;
+};
+
+inline constexpr const char* kEvalSummary =
+    "Score a model on text or shards: bits per byte, in one mode or as a ladder";
+inline constexpr const char* kEvalExamples =
+    "  par5 eval model.par5 --data shards/val\n"
+    "  par5 eval run/model.safetensors --data val.jsonl.xz --tokenizer bpe.model --mode sliding --stride 64\n"
+    "  par5 eval model.par5 --data shards/val --ladder --json";
+
+inline void add_eval_options(CLI::App& app, EvalOptions& options) {
+  app.add_option("MODEL", options.model, "Artifact (.par5) or checkpoint (.safetensors)")->required();
+  app.add_option("--data", options.data, "Folder of shards, or text: .txt, .jsonl, each also .xz or .zst")->required();
+  app.add_option("--config", options.config,
+                 "TOML file: eval and ttt sections; the architecture of foreign safetensors");
+  app.add_option("--set", options.assignments, "section.key=value, overrides the file");
+  app.add_option(
+         "--mode", options.modes,
+         "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:scalars@lr=0; several with commas")
+      ->delimiter(',');
+  app.add_option("--window", options.window, "Tokens of context in a window (default: the model's context)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--stride", options.stride, "Targets scored per sliding window (default: 64)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--engine", options.engine, "torch")->check(CLI::IsMember({"torch", "exact"}));
+  app.add_option("--tokenizer", options.tokenizer, "SentencePiece model for text where the artifact holds none");
+  app.add_option("--max-targets", options.max_targets, "Score only the first N targets")->check(CLI::PositiveNumber);
+  app.add_flag("--ladder", options.ladder,
+               "Rows side by side: chunked, sliding, document, ttt:scalars at learning rate 0, ttt:scalars");
+  app.add_flag("--compat", options.compat, "Drop the tail behind the last full window, as the leaderboard does");
+}
+
+// The modes that are asked for, in order.
+inline Result<std::vector<Mode>> eval_modes(const EvalOptions& options) {
+  if (options.ladder && !options.modes.empty()) return usage_error("--ladder has its own modes; leave --mode out");
+  if (options.ladder) return ladder_modes();
+  if (options.modes.empty()) return std::vector<Mode>{{ModeKind::chunked}};
+  std::vector<Mode> modes;
+  for (const std::string& name : options.modes) {
+    P5_TRY(modes.emplace_back(), mode_from_name(name));
+  }
+  return modes;
+}
+
+}  // namespace par5

@@ -1,0 +1,10 @@
+// The commands of `par5-torch`, one maker each, in cli/torch/<name>_command.cpp.
+#pragma once
+
+#include "cli/command.h"
+
+namespace par5 {
+
+Command torch_eval_command();
+
+}  // namespace par5

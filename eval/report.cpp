@@ -1,0 +1,105 @@
+#include "eval/report.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace par5 {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kBpbDigits = 8;
+
+std::string signed_bpb(double difference) { return (difference < 0 ? "" : "+") + fixed(difference, kBpbDigits); }
+
+std::string pad_left(std::string text, std::size_t width) {
+  return std::string(width > text.size() ? width - text.size() : 0, ' ') + text;
+}
+
+std::string pad_right(std::string text, std::size_t width) {
+  text.resize(std::max(width, text.size()), ' ');
+  return text;
+}
+
+// The sentence on which part of a gain is window and which is learning, where the rows allow it.
+std::string attribution(const std::vector<ScoreRow>& rows) {
+  const auto find = [&rows](const Mode& mode) -> const ScoreRow* {
+    const auto found = std::find_if(rows.begin(), rows.end(), [&](const ScoreRow& row) { return row.mode == mode; });
+    return found == rows.end() ? nullptr : &*found;
+  };
+  const ScoreRow* chunked = find({ModeKind::chunked, false});
+  const ScoreRow* still = find({ModeKind::ttt_scalars, true});
+  const ScoreRow* learning = find({ModeKind::ttt_scalars, false});
+  if (!chunked || !still || !learning) return "";
+  return "Of ttt:scalars' difference to chunked, " + signed_bpb(still->bpb() - chunked->bpb()) +
+         " is the windows and " + signed_bpb(learning->bpb() - still->bpb()) + " the learning.\n";
+}
+
+}  // namespace
+
+Json row_json(const ScoreRow& row) {
+  Json object = {{"mode", mode_name(row.mode)},
+                 {"bpb", row.bpb()},
+                 {"nats_per_token", row.nats_per_token()},
+                 {"targets", row.targets},
+                 {"bytes", row.bytes},
+                 {"documents", row.documents},
+                 {"dropped_targets", row.dropped_targets},
+                 {"engine", row.engine},
+                 {"ledger_sha256", nullptr}};
+  object["window"] = row.window;
+  object["stride"] = row.stride;
+  object["source_bytes"] = row.source_bytes ? Json(*row.source_bytes) : Json(nullptr);
+  object["bpb_source"] = row.bpb_source() ? Json(*row.bpb_source()) : Json(nullptr);
+  object["mode_seconds"] = row.seconds;
+  if (row.learning_rate) {
+    object["learning_rate"] = *row.learning_rate;
+    object["updates"] = row.updates;
+    object["adapted_values"] = row.adapted_values;
+  }
+  return object;
+}
+
+Json eval_json(const std::vector<ScoreRow>& rows) {
+  if (rows.size() == 1) return row_json(rows[0]);
+  Json object;
+  for (const ScoreRow& row : rows) {
+    Json entry = row_json(row);
+    entry["difference"] = row.bpb() - rows[0].bpb();
+    object["rows"].push_back(entry);
+  }
+  return object;
+}
+
+std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data) {
+  const ScoreRow& first = rows[0];
+  std::string text = grouped(first.targets) + " targets, " + grouped(first.bytes) + " charged bytes, " +
+                     grouped(first.documents) + (first.documents == 1 ? " document" : " documents") + ", " +
+                     (first.dropped_targets == 0 ? "no" : grouped(first.dropped_targets)) + " targets dropped";
+  if (data.targets() < data.available_targets)
+    text += " (the first " + grouped(data.targets()) + " of " + grouped(data.available_targets) + " targets)";
+  text += "; engine " + first.engine + "\n";
+  if (first.dropped_targets > 0)
+    text +=
+        "--compat drops the tail behind the last full window, as the leaderboard does; BOS stays a target of 0 "
+        "bytes.\n";
+
+  const bool several = rows.size() > 1;
+  const auto line = [several](const std::string& mode, const std::string& window, const std::string& stride,
+                              const std::string& bpb, const std::string& difference, const std::string& nats,
+                              const std::string& source, const std::string& seconds) {
+    return pad_right(mode, 18) + pad_left(window, 7) + pad_left(stride, 8) + pad_left(bpb, 13) +
+           (several ? pad_left(difference, 14) : "") + pad_left(nats, 13) + pad_left(source, 14) +
+           pad_left(seconds, 10) + "\n";
+  };
+  text += line("mode", "window", "stride", "bpb", "difference", "nats/token", "bpb of source", "seconds");
+  for (const ScoreRow& row : rows)
+    text +=
+        line(mode_name(row.mode), std::to_string(row.window), std::to_string(row.stride), fixed(row.bpb(), kBpbDigits),
+             &row == &first ? "" : signed_bpb(row.bpb() - first.bpb()), fixed(row.nats_per_token(), kBpbDigits),
+             row.bpb_source() ? fixed(*row.bpb_source(), kBpbDigits) : "-", fixed(row.seconds, 1));
+  return text + attribution(rows);
+}
+
+}  // namespace par5

@@ -1,0 +1,19 @@
+// What `par5 eval` prints about its rows, for scripts and for people.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "eval/score.h"
+
+namespace par5 {
+
+// The keys of DESIGN.md §7 for one row, and what else is known of it. ledger_sha256 is null: no ledger file is written.
+nlohmann::ordered_json row_json(const ScoreRow& row);
+// One row: its keys. Several: `rows[]`, each with its difference in bpb to the first.
+nlohmann::ordered_json eval_json(const std::vector<ScoreRow>& rows);
+// A table with 8 digits; with several rows also what the windows gain and what the learning does.
+std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data);
+
+}  // namespace par5

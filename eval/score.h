@@ -1,0 +1,71 @@
+// Modes of evaluation: from tokens and a scorer to bits per byte.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/config.h"
+#include "eval/eval_data.h"
+#include "eval/scorer.h"
+
+namespace par5 {
+
+enum class ModeKind { chunked, sliding, document, document_sliding, ttt_scalars };
+
+struct Mode {
+  ModeKind kind = ModeKind::chunked;
+  bool no_learning = false;  // TTT: the same code at learning rate 0
+  bool operator==(const Mode&) const = default;
+};
+
+// "chunked", "sliding", "document", "document:sliding", "ttt:scalars", "ttt:scalars@lr=0"
+std::string mode_name(const Mode& mode);
+Result<Mode> mode_from_name(std::string_view name);
+// The matched rows of `eval --ladder`: chunked, sliding, document, ttt:scalars at learning rate 0, ttt:scalars.
+std::vector<Mode> ladder_modes();
+
+struct EvalSettings {
+  std::int64_t window = 0;  // tokens; resolved, that is not 0
+  std::int64_t stride = 64;
+  std::int64_t batch_tokens = 16384;
+  bool compat = false;  // the leaderboard's dropped tail
+  TttConfig ttt;
+};
+
+// One evaluated mode.
+struct ScoreRow {
+  Mode mode;
+  std::int64_t window = 0;
+  std::int64_t stride = 0;  // equal to window where windows are disjoint
+  double nats = 0;          // sum over the targets, in target order, in double
+  std::int64_t targets = 0;
+  std::int64_t bytes = 0;  // charged
+  std::int64_t documents = 0;
+  std::int64_t dropped_targets = 0;
+  std::optional<std::int64_t> source_bytes;  // raw bytes of the same text, where known
+  std::string engine;
+  double seconds = 0;
+  std::optional<double> learning_rate;  // TTT: before the cosine
+  std::int64_t updates = 0;
+  std::int64_t adapted_values = 0;
+  std::vector<float> target_nats;  // by target id - 1
+
+  // Bits per charged byte: nats / (ln 2 · bytes).
+  double bpb() const;
+  double nats_per_token() const { return nats / static_cast<double>(targets); }
+  // Bits per raw byte of the source.
+  std::optional<double> bpb_source() const;
+};
+
+// Scores the data in one mode. TTT modes need a learner, which is the scorer's own model; it is reset before and
+// after. The window is checked against nothing but 1: whether positions reach that far is the model's to say.
+Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSettings& settings, Scorer& scorer,
+                          Learner* learner);
+
+// eval.window, or the model's context; an error where learned positions end earlier.
+Result<std::int64_t> resolve_window(const EvalConfig& eval, const ModelConfig& model);
+
+}  // namespace par5

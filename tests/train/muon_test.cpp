@@ -1,0 +1,92 @@
+#include "train/muon.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <vector>
+
+namespace par5 {
+namespace {
+
+torch::Tensor gaussian(std::int64_t rows, std::int64_t columns, std::uint64_t seed) {
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  return torch::randn({rows, columns}, generator, torch::kFloat64);
+}
+
+double cosine(const torch::Tensor& a, const torch::Tensor& b) {
+  const torch::Tensor x = a.to(torch::kFloat64), y = b.to(torch::kFloat64);
+  return ((x * y).sum() / (x.norm() * y.norm())).item<double>();
+}
+
+// The iteration acts on singular values alone: U · p(S) · Vᵀ in float64, with the polynomials written out here.
+torch::Tensor by_singular_values(const torch::Tensor& matrix, const NewtonSchulz& options) {
+  const std::vector<std::array<double, 3>> polar = {{8.15655, -22.48329, 15.87877},
+                                                    {4.04293, -2.80892, 0.50002},
+                                                    {3.89167, -2.77248, 0.50606},
+                                                    {3.28575, -2.36813, 0.46449},
+                                                    {2.34654, -1.70978, 0.42324}};
+  const bool quintic = options.coefficients == MuonCoefficients::quintic;
+  const auto [u, singular, vh] = at::linalg_svd(matrix.to(torch::kFloat64), /*full_matrices=*/false);
+  torch::Tensor s = singular / (matrix.to(torch::kFloat64).norm() * (quintic ? 1.0 : 1.02) + 1e-7);
+  for (std::int64_t i = 0; i < options.iterations; ++i) {
+    const std::array<double, 3> t = quintic ? std::array<double, 3>{3.4445, -4.7750, 2.0315}
+                                            : polar[static_cast<std::size_t>(std::min<std::int64_t>(i, 4))];
+    s = t[0] * s + t[1] * s.pow(3) + t[2] * s.pow(5);
+  }
+  return torch::mm(u * s, vh);
+}
+
+torch::Tensor polar_factor(const torch::Tensor& matrix) {
+  const auto [u, s, vh] = at::linalg_svd(matrix.to(torch::kFloat64), false);
+  return torch::mm(u, vh);
+}
+
+TEST(Muon, IterationIsThePolynomialOfTheSingularValues) {
+  for (const auto& [rows, columns] : {std::pair{24, 24}, {16, 48}, {48, 16}, {1, 7}, {5, 1}})
+    for (const auto coefficients : {MuonCoefficients::quintic, MuonCoefficients::polar_express})
+      for (const std::int64_t iterations : {1, 2, 3, 5, 7}) {
+        const torch::Tensor matrix = gaussian(rows, columns, 7);
+        const NewtonSchulz options{coefficients, iterations, torch::kFloat32};
+        const torch::Tensor result = newton_schulz(matrix, options), reference = by_singular_values(matrix, options);
+        ASSERT_EQ(result.sizes(), matrix.sizes());
+        ASSERT_EQ(result.scalar_type(), torch::kFloat32);
+        EXPECT_LT(((result.to(torch::kFloat64) - reference).norm() / reference.norm()).item<double>(), 1e-4)
+            << rows << "x" << columns << " iterations " << iterations;
+      }
+}
+
+TEST(Muon, DirectionIsNearTheExactPolarFactor) {
+  const torch::Tensor wide = gaussian(32, 128, 3), square = gaussian(48, 48, 4);
+  EXPECT_GT(cosine(newton_schulz(wide, {MuonCoefficients::quintic, 5, torch::kFloat32}), polar_factor(wide)), 0.98);
+  EXPECT_GT(cosine(newton_schulz(wide, {MuonCoefficients::polar_express, 5, torch::kFloat32}), polar_factor(wide)), 0.99);
+  EXPECT_GT(cosine(newton_schulz(square, {MuonCoefficients::quintic, 10, torch::kFloat32}), polar_factor(square)), 0.97);
+  EXPECT_GT(cosine(newton_schulz(square, {MuonCoefficients::polar_express, 5, torch::kFloat32}), polar_factor(square)), 0.98);
+}
+
+TEST(Muon, Bfloat16FollowsFloat32) {
+  const torch::Tensor matrix = gaussian(64, 192, 5);
+  for (const auto coefficients : {MuonCoefficients::quintic, MuonCoefficients::polar_express})
+    EXPECT_GT(cosine(newton_schulz(matrix, {coefficients, 5, torch::kBFloat16}),
+                     newton_schulz(matrix, {coefficients, 5, torch::kFloat32})), 0.999);
+}
+
+TEST(Muon, ZeroGradientGivesZero) {
+  const torch::Tensor zero = torch::zeros({8, 4});
+  EXPECT_EQ(newton_schulz(normalize_rows(zero), {}).abs().max().item<float>(), 0.0f);
+}
+
+TEST(Muon, RowsHaveUnitRms) {
+  const torch::Tensor matrix = gaussian(6, 40, 9) * torch::arange(1, 7).to(torch::kFloat64).unsqueeze(1);
+  const torch::Tensor rms = normalize_rows(matrix).square().mean(1).sqrt();
+  EXPECT_LT((rms - 1).abs().max().item<double>(), 1e-5);
+}
+
+TEST(Muon, ScaleGrowsWithTallMatricesOnly) {
+  EXPECT_DOUBLE_EQ(muon_scale(576, 576), 1.0);
+  EXPECT_DOUBLE_EQ(muon_scale(576, 2304), 1.0);
+  EXPECT_DOUBLE_EQ(muon_scale(2304, 576), 2.0);
+}
+
+}  // namespace
+}  // namespace par5

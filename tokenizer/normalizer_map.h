@@ -1,0 +1,29 @@
+// SentencePiece's precompiled normaliser maps: the built-in ones by name, and a check of foreign ones.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+
+namespace par5 {
+
+// The built-in rules that have a map: nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf. ("identity" has none.)
+const std::vector<std::string>& builtin_normalizers();
+
+struct BuiltinMap {
+  std::string map;     // as SentencePiece stores it: trie size, double array, replacement strings
+  std::string sha256;  // lower-case hexadecimal
+};
+
+// The map of a built-in rule, as the linked SentencePiece has it; made once per process. An unknown name is an
+// internal error.
+Result<const BuiltinMap*> builtin_map(const std::string& name);
+
+// SentencePiece follows a map's double array and strings without bounds checks, so a map that is not built in is
+// walked first: every node reachable must lie inside, no way may run in a circle, and every rule must end in a
+// terminated UTF-8 string.
+Status check_normalizer_map(std::string_view map, const std::string& file);
+
+}  // namespace par5

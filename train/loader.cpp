@@ -1,0 +1,72 @@
+#include "train/loader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/text.h"
+
+namespace par5 {
+
+std::uint64_t SplitMix64::next() {
+  state_ += 0x9e3779b97f4a7c15u;
+  std::uint64_t z = state_;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+std::uint64_t SplitMix64::below(std::uint64_t bound) {
+  // 2^64 mod bound values would be drawn once more often than the others: draw again for those.
+  const std::uint64_t excess = (0 - bound) % bound;
+  for (;;)
+    if (const std::uint64_t value = next(); value >= excess) return value % bound;
+}
+
+Result<Loader> Loader::create(const ShardReader& shards, Order order, std::int64_t sequence, std::uint64_t seed) {
+  const auto window = static_cast<std::uint64_t>(sequence) + 1;
+  if (shards.tokens() < window)
+    return bad_data("the training data holds " + grouped(static_cast<std::int64_t>(shards.tokens())) +
+                        " tokens, but one window of train.sequence = " + std::to_string(sequence) + " needs " +
+                        grouped(static_cast<std::int64_t>(window)) + "; give more text or a shorter sequence",
+                    {}, std::nullopt, "train.sequence");
+  return Loader(shards, order, sequence, seed);
+}
+
+Loader::Loader(const ShardReader& shards, Order order, std::int64_t sequence, std::uint64_t seed)
+    : shards_(&shards), order_(order), sequence_(sequence), seed_(seed), scratch_(static_cast<std::size_t>(sequence) + 1) {
+  begin_epoch(0);
+}
+
+void Loader::begin_epoch(std::int64_t epoch) {
+  position_ = {epoch, 0};
+  if (order_ == Order::sequential && !starts_.empty()) return;
+  const auto sequence = static_cast<std::uint64_t>(sequence_);
+  const std::uint64_t spare = shards_->tokens() - 1 - sequence;  // tokens beyond one window
+  SplitMix64 random(SplitMix64(seed_).next() ^ static_cast<std::uint64_t>(epoch));
+  const std::uint64_t offset =
+      order_ == Order::shuffled_windows ? random.below(std::min(sequence - 1, spare) + 1) : std::uint64_t{0};
+  starts_.resize((spare - offset) / sequence + 1);
+  for (std::size_t i = 0; i < starts_.size(); ++i) starts_[i] = offset + i * sequence;
+  if (order_ == Order::sequential) return;
+  for (std::size_t i = starts_.size(); i > 1; --i) std::swap(starts_[i - 1], starts_[random.below(i)]);
+}
+
+void Loader::seek(const LoaderPosition& position) {
+  begin_epoch(position.epoch);
+  position_.window = std::clamp<std::int64_t>(position.window, 0, windows());
+}
+
+Batch Loader::next(std::int64_t windows) {
+  Batch batch{torch::empty({windows, sequence_}, torch::kInt64), torch::empty({windows, sequence_}, torch::kInt64)};
+  auto* inputs = batch.inputs.data_ptr<std::int64_t>();
+  auto* targets = batch.targets.data_ptr<std::int64_t>();
+  for (std::int64_t row = 0; row < windows; ++row) {
+    if (position_.window == this->windows()) begin_epoch(position_.epoch + 1);
+    shards_->read(starts_[static_cast<std::size_t>(position_.window++)], scratch_);
+    inputs = std::copy(scratch_.begin(), scratch_.end() - 1, inputs);
+    targets = std::copy(scratch_.begin() + 1, scratch_.end(), targets);
+  }
+  return batch;
+}
+
+}  // namespace par5
