@@ -185,9 +185,15 @@ Status Engine::append(Windows& windows, std::span<const WindowInput> inputs, con
   return {};
 }
 
-void Engine::log_softmax(std::span<const float> logits, std::span<float> out) const {
+void Engine::log_probabilities(std::span<const float> logits, double temperature, std::span<float> out) {
   const FloatState float_state;
-  state_->kernels.log_softmax(logits.data(), logits.size(), out.data());
+  const auto vocab = static_cast<std::size_t>(model().vocab);
+  const float inverse = 1.0f / static_cast<float>(temperature);
+  state_->pool.run(logits.size() / vocab, [&](std::size_t row, std::size_t) {
+    float* values = out.data() + row * vocab;
+    state_->kernels.scale(logits.data() + row * vocab, inverse, vocab, values);
+    state_->kernels.log_softmax(values, vocab, values);
+  });
 }
 
 }  // namespace par5

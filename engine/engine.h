@@ -83,9 +83,9 @@ class Engine {
   using Sink = std::function<Status(std::int64_t first_row, std::int64_t rows, std::span<const float> logits)>;
   Status append(Windows& windows, std::span<const WindowInput> inputs, const Sink& sink);
 
-  // Natural-log probabilities of one row of logits [vocab], divided by nothing: log softmax as docs/arithmetic.md
-  // defines it.
-  void log_softmax(std::span<const float> logits, std::span<float> out) const;
+  // Natural-log probabilities of rows of logits, row-major [rows, vocab], divided by the temperature (multiplied by
+  // its reciprocal in binary32). `out` has as many values; it may be the logits.
+  void log_probabilities(std::span<const float> logits, double temperature, std::span<float> out);
 
   struct State;
 
