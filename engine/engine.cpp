@@ -47,7 +47,7 @@ struct Engine::State {
   Arithmetic arithmetic;
   ThreadPool pool;
   Forward forward;
-  AlignedVector<float> logits;
+  AlignedVector<float> logits, exponentials;
 };
 
 std::vector<std::string> kernel_names() {
@@ -193,6 +193,27 @@ void Engine::log_probabilities(std::span<const float> logits, double temperature
     float* values = out.data() + row * vocab;
     state_->kernels.scale(logits.data() + row * vocab, inverse, vocab, values);
     state_->kernels.log_softmax(values, vocab, values);
+  });
+}
+
+void Engine::frequencies(std::span<const float> logits, double temperature, int bits, std::span<std::uint64_t> out,
+                         std::span<std::uint64_t> totals) {
+  const FloatState float_state;
+  const auto vocab = static_cast<std::size_t>(model().vocab);
+  const float inverse = 1.0f / static_cast<float>(temperature);
+  const auto factor = static_cast<double>(std::uint64_t{1} << bits);
+  state_->exponentials.resize(logits.size());
+  state_->pool.run(logits.size() / vocab, [&](std::size_t row, std::size_t) {
+    float* values = state_->exponentials.data() + row * vocab;
+    state_->kernels.scale(logits.data() + row * vocab, inverse, vocab, values);
+    state_->kernels.exponentials(values, vocab, values);
+    std::uint64_t total = 0;
+    for (std::size_t token = 0; token < vocab; ++token) {
+      const auto frequency = 1 + static_cast<std::uint64_t>(static_cast<double>(values[token]) * factor);
+      out[row * vocab + token] = frequency;
+      total += frequency;
+    }
+    totals[row] = total;
   });
 }
 

@@ -87,6 +87,11 @@ class Engine {
   // its reciprocal in binary32). `out` has as many values; it may be the logits.
   void log_probabilities(std::span<const float> logits, double temperature, std::span<float> out);
 
+  // token_frequencies (engine/frequencies.h) of rows of logits, divided by the temperature as above: `out` has as many
+  // values, `totals` one per row.
+  void frequencies(std::span<const float> logits, double temperature, int bits, std::span<std::uint64_t> out,
+                   std::span<std::uint64_t> totals);
+
   struct State;
 
  private:

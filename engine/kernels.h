@@ -64,6 +64,8 @@ struct Kernels {
   void (*finish_logits)(const float* z, const float* bias, Softcap softcap, float cap, std::size_t n, float* out);
   // Natural logarithms of the normalised probabilities.
   void (*log_softmax)(const float* logits, std::size_t n, float* out);
+  // exp(logits - their largest).
+  void (*exponentials)(const float* logits, std::size_t n, float* out);
   bool (*all_finite)(const float* x, std::size_t n);
 };
 

@@ -218,6 +218,13 @@ void log_softmax(const float* logits, std::size_t n, float* out) {
   for (std::size_t i = 0; i < n; ++i) out[i] = (logits[i] - largest) - log_sum;
 }
 
+void exponentials(const float* logits, std::size_t n, float* out) {
+  float largest = -HUGE_VALF;
+  for (std::size_t i = 0; i < n; ++i)
+    if (logits[i] > largest) largest = logits[i];
+  for (std::size_t i = 0; i < n; ++i) out[i] = exact::exp(logits[i] - largest);
+}
+
 bool all_finite(const float* x, std::size_t n) {
   return std::all_of(x, x + n, [](float v) { return (std::bit_cast<std::uint32_t>(v) & 0x7f800000u) != 0x7f800000u; });
 }
@@ -225,10 +232,10 @@ bool all_finite(const float* x, std::size_t n) {
 }  // namespace
 
 const Kernels& scalar_kernels() {
-  static const Kernels kernels = {"scalar",  false,      decode,   product, quantize_row,  integer_product,
-                                  rms_norm,  layer_norm, multiply, scale,   add,           add_scaled,
-                                  mix,       activate,   rotate,   softmax, finish_logits, log_softmax,
-                                  all_finite};
+  static const Kernels kernels = {"scalar",     false,      decode,   product, quantize_row,  integer_product,
+                                  rms_norm,     layer_norm, multiply, scale,   add,           add_scaled,
+                                  mix,          activate,   rotate,   softmax, finish_logits, log_softmax,
+                                  exponentials, all_finite};
   return kernels;
 }
 

@@ -516,6 +516,11 @@ void LogSoftmax(const float* logits, std::size_t n, float* out) {
     StoreSome(hn::Sub(hn::Sub(LoadSome(logits + i, n - i), Constant(largest)), log_sum), out + i, n - i);
 }
 
+void Exponentials(const float* logits, std::size_t n, float* out) {
+  const V largest = Constant(Largest(logits, n));
+  for (std::size_t i = 0; i < n; i += kN) StoreSome(Exp(hn::Sub(LoadSome(logits + i, n - i), largest)), out + i, n - i);
+}
+
 bool AllFinite(const float* x, std::size_t n) {
   const Words d;
   const auto exponent = hn::Set(d, 0x7f800000u);
@@ -536,7 +541,7 @@ Kernels MakeKernels(const char* name, const integer::Kernels& integer) {
           Mix,          Activate,
           Rotate,       Softmax,
           FinishLogits, LogSoftmax,
-          AllFinite};
+          Exponentials, AllFinite};
 }
 
 #endif
