@@ -1,0 +1,241 @@
+#include "engine/forward.h"
+
+#include <algorithm>
+
+namespace par5 {
+namespace {
+
+// Inputs decoded at a time: 64 outputs of them stay in the second-level cache beside many rows, in the first-level
+// cache for few.
+constexpr std::size_t kInputsAtOnce = 384, kInputsAtOnceFewRows = 96, kFewRows = 8;
+constexpr std::size_t kRowsPerTask = 8;
+
+std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
+
+}  // namespace
+
+Forward::Forward(const NetworkWeights& weights, const Kernels& kernels, Arithmetic arithmetic, ThreadPool& pool)
+    : weights_(weights), model_(weights.model), kernels_(kernels), arithmetic_(arithmetic), pool_(pool) {
+  panels_.resize(pool.threads());
+  scores_.resize(pool.threads());
+  sums_.resize(pool.threads());
+  for (auto& panel : panels_) panel.resize(kInputsAtOnce * kBlock);
+  skips_.resize(model_.backbone == Backbone::unet ? size(model_.layers / 2) : 0);
+}
+
+// Calls work(row) for every row of the pass.
+template <class Work>
+void Forward::each_row(const Work& work) {
+  pool_.run((rows_ + kRowsPerTask - 1) / kRowsPerTask, [&](std::size_t task, std::size_t) {
+    const std::size_t end = std::min(rows_, (task + 1) * kRowsPerTask);
+    for (std::size_t row = task * kRowsPerTask; row < end; ++row) work(row);
+  });
+}
+
+bool Forward::run(const Windows::State& state, std::span<const Segment> segments) {
+  row_.clear();
+  for (const Segment& segment : segments)
+    for (std::size_t i = 0; i < segment.tokens.size(); ++i)
+      row_.push_back({segment.window, segment.first_position + i, segment.tokens[i], i >= segment.first_wanted});
+  rows_ = row_.size();
+  const std::size_t width = size(model_.width);
+  for (Rows* rows : {&x_, &x0_, &normed_, &branch_, &mixed_, &query_}) rows->resize(rows_, width);
+  const std::size_t queries = kPositionsPerTask * size(model_.heads / model_.kv_heads);
+  for (auto& scores : scores_) scores.resize(std::max(scores.size(), queries * state.padded_capacity));
+  for (auto& sums : sums_) sums.resize(queries * state.padded_head_width);
+
+  embed();
+  const std::size_t layers = weights_.layers.size();
+  const std::size_t encoder = skips_.size();
+  for (std::size_t layer = 0; layer < layers && rows_ > 0; ++layer) {
+    if (layer >= encoder && layer - encoder < encoder) {
+      const Rows& skip = skips_[encoder - 1 - (layer - encoder)];
+      const float* factors = weights_.skips[layer - encoder].data();
+      each_row([&](std::size_t row) { kernels_.add_scaled(x_[row], factors, skip[row], width, x_[row]); });
+    }
+    run_layer(state, layer, layer + 1 == layers);
+    if (layer < encoder) {
+      skips_[layer].resize(rows_, width);
+      each_row([&](std::size_t row) { std::copy_n(x_[row], width, skips_[layer][row]); });
+    }
+  }
+  if (rows_ == 0) return true;
+  normalize(x_, normed_, weights_.final_norm);
+  bool finite = true;
+  for (std::size_t row = 0; row < rows_; ++row) finite = finite && kernels_.all_finite(normed_[row], width);
+  if (finite && model_.factored_embedding()) {
+    features_.resize(rows_, size(model_.embedding_width));
+    multiply_floats(normed_[0], normed_.stride, rows_, weights_.embedding_out, features_);
+    for (std::size_t row = 0; row < rows_; ++row)
+      finite = finite && kernels_.all_finite(features_[row], size(model_.embedding_width));
+  }
+  return finite;
+}
+
+void Forward::embed() {
+  const std::size_t width = size(model_.width), inner = size(model_.embedding_width);
+  Rows& embedded = model_.factored_embedding() ? features_ : x_;
+  embedded.resize(rows_, inner);
+  each_row([&](std::size_t row) {
+    float* out = embedded[row];
+    for (std::size_t i = 0; i < inner; ++i) out[i] = weight_at(weights_.embedding, row_[row].token, i);
+    if (model_.backbone == Backbone::unet) return;
+    for (std::size_t i = 0; i < inner; ++i) out[i] = out[i] + weight_at(weights_.positions, row_[row].position, i);
+  });
+  if (model_.backbone == Backbone::gpt2) return;
+  if (model_.factored_embedding()) multiply_floats(features_[0], features_.stride, rows_, weights_.embedding_in, x_);
+  normalize(x_, x_, {});
+  each_row([&](std::size_t row) { std::copy_n(x_[row], width, x0_[row]); });
+}
+
+void Forward::normalize(const Rows& from, Rows& to, const AlignedVector<float>& gain) {
+  const std::size_t width = size(model_.width);
+  each_row([&](std::size_t row) {
+    (model_.norm == Norm::rms ? kernels_.rms_norm : kernels_.layer_norm)(from[row], width, to[row]);
+    if (!gain.empty()) kernels_.multiply(to[row], gain.data(), width, to[row]);
+  });
+}
+
+void Forward::prepare(Rows& input, const PackedMatrix& matrix, bool output_projection) {
+  const bool normed =
+      model_.linear_norm == LinearNorm::all || (model_.linear_norm == LinearNorm::outputs && output_projection);
+  const bool quantized = arithmetic_ == Arithmetic::int8;
+  const std::size_t words = activation_words(matrix), groups = matrix.groups;
+  if (quantized) {
+    quantized_words_.resize(std::max(quantized_words_.size(), rows_ * words));
+    quantized_starts_.resize(std::max(quantized_starts_.size(), rows_ * groups));
+    quantized_steps_.resize(std::max(quantized_steps_.size(), rows_));
+  }
+  if (!normed && !quantized) return;
+  each_row([&](std::size_t row) {
+    if (normed) kernels_.rms_norm(input[row], matrix.inputs, input[row]);
+    if (quantized)
+      kernels_.quantize_row(input[row], matrix,
+                            {quantized_words_.data() + row * words, quantized_starts_.data() + row * groups,
+                             quantized_steps_.data() + row});
+  });
+}
+
+void Forward::multiply(const Rows& input, const PackedMatrix& matrix, Rows& out) {
+  out.resize(rows_, matrix.outputs);
+  if (arithmetic_ == Arithmetic::fp32) return multiply_floats(input[0], input.stride, rows_, matrix, out);
+  const QuantizedRows quantized = {quantized_words_.data(), quantized_starts_.data(), quantized_steps_.data(), rows_};
+  pool_.run(matrix.blocks(), [&](std::size_t block, std::size_t) {
+    kernels_.integer_product(matrix, block, quantized, out[0] + block * kBlock, out.stride);
+  });
+}
+
+void Forward::multiply_floats(const float* input, std::size_t input_stride, std::size_t rows,
+                              const PackedMatrix& matrix, Rows& out) {
+  const std::size_t at_once = rows < kFewRows ? kInputsAtOnceFewRows : kInputsAtOnce;
+  pool_.run(matrix.blocks(), [&](std::size_t block, std::size_t thread) {
+    float* panel = panels_[thread].data();
+    for (std::size_t first = 0; first < matrix.inputs; first += at_once) {
+      const std::size_t count = std::min(at_once, matrix.inputs - first);
+      kernels_.decode(matrix, block, first, count, panel);
+      kernels_.product(input + first, input_stride, rows, panel, kBlock, count, kBlock, first == 0,
+                       out[0] + block * kBlock, out.stride);
+    }
+  });
+}
+
+void Forward::run_layer(const Windows::State& state, std::size_t layer, bool last) {
+  const LayerWeights& weights = weights_.layers[layer];
+  const std::size_t width = size(model_.width), mlp = size(model_.mlp_width);
+  const bool unet = model_.backbone == Backbone::unet;
+  if (unet)
+    each_row([&](std::size_t row) {
+      kernels_.mix(x_[row], x0_[row], weights.mix_x.data(), weights.mix_x0.data(), width, x_[row]);
+    });
+  normalize(x_, normed_, weights.attention_norm);
+  prepare(normed_, weights.query, false);
+  multiply(normed_, weights.key_value, key_value_);
+  store_keys(state, layer);
+  if (last) {
+    // What follows serves only the wanted rows.
+    keep_wanted();
+    if (rows_ == 0) return;
+    if (arithmetic_ == Arithmetic::int8) {
+      // normed_ already has the norm of linear_norm; only its int8 form is made again for the rows that stay.
+      const std::size_t words = activation_words(weights.query), groups = weights.query.groups;
+      each_row([&](std::size_t row) {
+        kernels_.quantize_row(normed_[row], weights.query,
+                              {quantized_words_.data() + row * words, quantized_starts_.data() + row * groups,
+                               quantized_steps_.data() + row});
+      });
+    }
+  }
+  multiply(normed_, weights.query, query_);
+  prepare_queries(state, layer);
+  attend(state, layer);
+  prepare(mixed_, weights.attention_out, true);
+  multiply(mixed_, weights.attention_out, branch_);
+  const auto add_branch = [&](const AlignedVector<float>& factors) {
+    each_row([&](std::size_t row) {
+      if (unet)
+        kernels_.add_scaled(x_[row], factors.data(), branch_[row], width, x_[row]);
+      else
+        kernels_.add(x_[row], branch_[row], width, x_[row]);
+    });
+  };
+  add_branch(weights.attention_scale);
+  normalize(x_, normed_, weights.mlp_norm);
+  prepare(normed_, weights.mlp_in, false);
+  multiply(normed_, weights.mlp_in, hidden_);
+  each_row([&](std::size_t row) { kernels_.activate(model_.activation, hidden_[row], mlp, hidden_[row]); });
+  prepare(hidden_, weights.mlp_out, true);
+  multiply(hidden_, weights.mlp_out, branch_);
+  add_branch(weights.mlp_scale);
+}
+
+void Forward::store_keys(const Windows::State& state, std::size_t layer) {
+  const std::size_t head_width = state.head_width, kv_heads = state.kv_heads;
+  each_row([&](std::size_t row) {
+    Window& window = *row_[row].window;
+    const std::size_t position = row_[row].position;
+    for (std::size_t head = 0; head < kv_heads; ++head) {
+      float* key = key_value_[row] + head * head_width;
+      if (model_.backbone == Backbone::unet) {
+        kernels_.rms_norm(key, head_width, key);
+        const std::size_t angle = position * state.rope.half;
+        kernels_.rotate(key, state.rope.half, state.rope.cosines.data() + angle, state.rope.sines.data() + angle);
+      }
+      float* panel = state.key_panel(window, layer, head, position / kKeyBlock) + position % kKeyBlock;
+      for (std::size_t i = 0; i < head_width; ++i) panel[i * kKeyBlock] = key[i];
+      std::copy_n(key_value_[row] + (kv_heads + head) * head_width, head_width,
+                  state.value_row(window, layer, head, position));
+    }
+  });
+}
+
+void Forward::keep_wanted() {
+  const std::size_t width = size(model_.width);
+  std::size_t kept = 0;
+  for (std::size_t row = 0; row < rows_; ++row) {
+    if (!row_[row].wanted) continue;
+    if (kept != row) {
+      row_[kept] = row_[row];
+      std::copy_n(x_[row], width, x_[kept]);
+      std::copy_n(normed_[row], width, normed_[kept]);
+    }
+    ++kept;
+  }
+  rows_ = kept;
+  row_.resize(kept);
+}
+
+void Forward::prepare_queries(const Windows::State& state, std::size_t layer) {
+  if (model_.backbone == Backbone::gpt2) return;
+  const std::size_t head_width = state.head_width;
+  each_row([&](std::size_t row) {
+    const std::size_t angle = row_[row].position * state.rope.half;
+    for (std::size_t head = 0; head < size(model_.heads); ++head) {
+      float* query = query_[row] + head * head_width;
+      kernels_.rms_norm(query, head_width, query);
+      kernels_.rotate(query, state.rope.half, state.rope.cosines.data() + angle, state.rope.sines.data() + angle);
+      kernels_.scale(query, weights_.layers[layer].query_gain[head], head_width, query);
+    }
+  });
+}
+
+}  // namespace par5

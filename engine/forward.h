@@ -1,0 +1,95 @@
+// Internal to engine/: the forward pass of a few hundred tokens at a time.
+#pragma once
+
+#include <vector>
+
+#include "engine/arithmetic.h"
+#include "engine/kernels.h"
+#include "engine/network_weights.h"
+#include "engine/thread_pool.h"
+#include "engine/windows.h"
+
+namespace par5 {
+
+// Tokens of one pass. Larger passes read the weights less often; the keys and values of earlier passes are in the
+// windows, so how a text is cut into passes changes no bit.
+constexpr std::size_t kRowsAtOnce = 256;
+
+// Queries of one head that attend at a time.
+constexpr std::size_t kPositionsPerTask = 8;
+
+// Consecutive positions of one window within a pass.
+struct Segment {
+  Window* window = nullptr;
+  std::size_t first_position = 0;
+  std::span<const std::uint16_t> tokens;
+  std::size_t first_wanted = 0;  // index into tokens; tokens.size(): none
+};
+
+// A matrix of activations whose rows begin at cache lines.
+struct Rows {
+  AlignedVector<float> values;
+  std::size_t stride = 0;
+  void resize(std::size_t rows, std::size_t width) {
+    stride = round_up(width, kBlock);
+    if (values.size() < rows * stride) values.resize(rows * stride);
+  }
+  float* operator[](std::size_t row) { return values.data() + row * stride; }
+  const float* operator[](std::size_t row) const { return values.data() + row * stride; }
+};
+
+class Forward {
+ public:
+  Forward(const NetworkWeights& weights, const Kernels& kernels, Arithmetic arithmetic, ThreadPool& pool);
+
+  // Runs the segments' tokens (at most kRowsAtOnce) through the network, adds their keys and values to the windows
+  // (lengths stay) and keeps the final state of the wanted ones for logits(). False: not all results are finite.
+  bool run(const Windows::State& state, std::span<const Segment> segments);
+  std::size_t wanted_rows() const { return rows_; }
+  // Logits of wanted rows first … first + count - 1 of the last run, row-major and without gaps. False as above.
+  bool logits(std::size_t first, std::size_t count, AlignedVector<float>& out);
+
+ private:
+  struct Row {
+    Window* window;
+    std::size_t position;
+    std::uint16_t token;
+    bool wanted;
+  };
+
+  template <class Work>
+  void each_row(const Work& work);
+  void embed();
+  void normalize(const Rows& from, Rows& to, const AlignedVector<float>& gain);
+  // Makes `input` ready for the products that follow: the norm of linear_norm, the int8 form.
+  void prepare(Rows& input, const PackedMatrix& matrix, bool output_projection);
+  void multiply(const Rows& input, const PackedMatrix& matrix, Rows& out);
+  void multiply_floats(const float* input, std::size_t input_stride, std::size_t rows, const PackedMatrix& matrix,
+                       Rows& out);
+  void run_layer(const Windows::State& state, std::size_t layer, bool last);
+  void store_keys(const Windows::State& state, std::size_t layer);
+  void keep_wanted();
+  void prepare_queries(const Windows::State& state, std::size_t layer);
+  void attend(const Windows::State& state, std::size_t layer);
+  void attend_block(const Windows::State& state, std::size_t layer, std::size_t first_row, std::size_t positions,
+                    std::size_t kv_head, std::size_t thread);
+
+  const NetworkWeights& weights_;
+  const ModelConfig& model_;
+  const Kernels& kernels_;
+  Arithmetic arithmetic_;
+  ThreadPool& pool_;
+
+  std::vector<Row> row_;
+  std::size_t rows_ = 0;
+  Rows x_, x0_, normed_, query_, key_value_, mixed_, branch_, hidden_, features_, head_;
+  std::vector<Rows> skips_;
+  // int8 form of the last prepared input.
+  AlignedVector<std::uint32_t> quantized_words_;
+  std::vector<std::int32_t> quantized_starts_;
+  std::vector<float> quantized_steps_;
+  // Per thread: a decoded panel; scores and sums of a block of queries.
+  std::vector<AlignedVector<float>> panels_, scores_, sums_;
+};
+
+}  // namespace par5

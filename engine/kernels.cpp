@@ -1,0 +1,29 @@
+#include "engine/kernels.h"
+
+#include <string>
+
+#include "core/text.h"
+
+namespace par5 {
+
+std::size_t activation_words(const PackedMatrix& matrix) {
+  return matrix.groups * matrix.lines * inputs_per_word(matrix.format) / 4;
+}
+
+std::vector<const Kernels*> available_kernels() {
+  std::vector<const Kernels*> kernels = vector_kernels();
+  kernels.push_back(&scalar_kernels());
+  return kernels;
+}
+
+Result<const Kernels*> find_kernels(std::string_view name) {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : available_kernels()) {
+    if (name.empty() || name == kernels->name) return kernels;
+    names.emplace_back(kernels->name);
+  }
+  return usage_error("the kernel '" + std::string(name) + "' is not available here; this CPU has " + join(names, ", "),
+                     "kernel");
+}
+
+}  // namespace par5

@@ -1,0 +1,81 @@
+// The inner loops of the exact engine, as plain scalar code (the reference) and as vector code for several instruction
+// sets. Each follows docs/arithmetic.md operation by operation, so all give the same bits; tests compare them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "core/config.h"
+#include "engine/packed_matrix.h"
+
+namespace par5 {
+
+// One token's int8 activations in the order in which a matrix's format wants them: word [group][line][field], byte b
+// beside the weight of `byte` b (packed_matrix.h); base5: digit for field. Inputs that pad a group are 0.
+struct QuantizedRow {
+  std::uint32_t* words = nullptr;  // activation_words(matrix)
+  std::int32_t* starts = nullptr;  // [groups]: -offset · sum of the group's activations
+  float* step = nullptr;           // activation = int8 · step
+};
+std::size_t activation_words(const PackedMatrix& matrix);
+
+struct QuantizedRows {
+  const std::uint32_t* words = nullptr;  // [rows][activation_words]
+  const std::int32_t* starts = nullptr;  // [rows][groups]
+  const float* steps = nullptr;          // [rows]
+  std::size_t rows = 0;
+};
+
+struct Kernels {
+  const char* name;
+  bool reads_base5;
+
+  // Weights of one block (64 outputs) for inputs first … first + count - 1, as out [count][64].
+  void (*decode)(const PackedMatrix& matrix, std::size_t block, std::size_t first, std::size_t count, float* out);
+  // out[r][o] = chain of fma(x[r][i], panel[i][o], .) over i = 0 … inputs - 1, from 0 (start) or from what out holds.
+  // `outputs` is a multiple of 16, at most 64 or panel_stride.
+  void (*product)(const float* x, std::size_t x_stride, std::size_t rows, const float* panel, std::size_t panel_stride,
+                  std::size_t inputs, std::size_t outputs, bool start, float* out, std::size_t out_stride);
+  // x [matrix.inputs] as int8.
+  void (*quantize_row)(const float* x, const PackedMatrix& matrix, QuantizedRow out);
+  // The int8 product of one block: out[r][0 … 63].
+  void (*integer_product)(const PackedMatrix& matrix, std::size_t block, const QuantizedRows& x, float* out,
+                          std::size_t out_stride);
+
+  // Elementwise and row kernels over n values. `out` may be an input.
+  void (*rms_norm)(const float* x, std::size_t n, float* out);
+  void (*layer_norm)(const float* x, std::size_t n, float* out);
+  void (*multiply)(const float* x, const float* y, std::size_t n, float* out);  // x · y
+  void (*scale)(const float* x, float factor, std::size_t n, float* out);       // x · factor
+  void (*add)(const float* x, const float* y, std::size_t n, float* out);       // x + y
+  void (*add_scaled)(const float* x, const float* scale, const float* y, std::size_t n,
+                     float* out);  // fma(scale, y, x)
+  // fma(mix_x, x, mix_x0 · x0)
+  void (*mix)(const float* x, const float* x0, const float* mix_x, const float* mix_x0, std::size_t n, float* out);
+  // n results; swiglu reads 2 n values, the gates first.
+  void (*activate)(Activation activation, const float* x, std::size_t n, float* out);
+  // The halves (a, b) of a head, in place, by the table's cosines and sines [half].
+  void (*rotate)(float* head, std::size_t half, const float* cosines, const float* sines);
+  // scores → exp(scores · scale - their largest), in place; returns 1 / their sum.
+  float (*softmax)(float* scores, std::size_t n, float scale);
+  // Adds the bias (or none) and applies the softcap.
+  void (*finish_logits)(const float* z, const float* bias, Softcap softcap, float cap, std::size_t n, float* out);
+  // Natural logarithms of the normalised probabilities.
+  void (*log_softmax)(const float* logits, std::size_t n, float* out);
+  // exp(logits - their largest).
+  void (*exponentials)(const float* logits, std::size_t n, float* out);
+  bool (*all_finite)(const float* x, std::size_t n);
+};
+
+const Kernels& scalar_kernels();
+// Vector kernels that this build holds and this CPU runs, best first.
+std::vector<const Kernels*> vector_kernels();
+
+// All kernels of this CPU, best first; the last is "scalar".
+std::vector<const Kernels*> available_kernels();
+// The named one, or the best for "". A name that this CPU lacks is a usage error.
+Result<const Kernels*> find_kernels(std::string_view name);
+
+}  // namespace par5

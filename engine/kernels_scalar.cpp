@@ -1,0 +1,242 @@
+// The reference: the definitions of docs/arithmetic.md as plain loops.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "engine/elementary.h"
+#include "engine/kernels.h"
+
+namespace par5 {
+namespace {
+
+constexpr std::size_t kLanes = 16;
+constexpr float kRmsEpsilon = 0x1p-23f;
+constexpr float kLayerEpsilon = 1e-5f;
+
+// Lane i takes lane i + 8, then i + 4, i + 2, i + 1.
+float join(float (&lanes)[kLanes]) {
+  for (std::size_t half = kLanes / 2; half > 0; half /= 2)
+    for (std::size_t i = 0; i < half; ++i) lanes[i] = lanes[i] + lanes[i + half];
+  return lanes[0];
+}
+
+void decode(const PackedMatrix& matrix, std::size_t block, std::size_t first, std::size_t count, float* out) {
+  for (std::size_t i = 0; i < count; ++i)
+    for (std::size_t o = 0; o < kBlock; ++o) out[i * kBlock + o] = weight_at(matrix, block * kBlock + o, first + i);
+}
+
+void product(const float* x, std::size_t x_stride, std::size_t rows, const float* panel, std::size_t panel_stride,
+             std::size_t inputs, std::size_t outputs, bool start, float* out, std::size_t out_stride) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    float* sums = out + r * out_stride;
+    if (start) std::fill(sums, sums + outputs, 0.0f);
+    for (std::size_t i = 0; i < inputs; ++i)
+      for (std::size_t o = 0; o < outputs; ++o)
+        sums[o] = std::fma(x[r * x_stride + i], panel[i * panel_stride + o], sums[o]);
+  }
+}
+
+// The input that stands at a byte of a word [group][line][field] of quantised activations.
+std::size_t activation_input(const PackedMatrix& matrix, std::size_t group, std::size_t line, std::size_t field,
+                             std::size_t byte) {
+  const std::size_t per_word = inputs_per_word(matrix.format);
+  const std::size_t within = matrix.format == PackedFormat::base5 ? 3 * byte + field : 4 * field + byte;
+  const std::size_t index = line * per_word + within;
+  return index < matrix.group ? group * matrix.group + index : matrix.inputs;
+}
+
+void quantize_row(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
+  std::uint32_t largest = 0;
+  for (std::size_t i = 0; i < matrix.inputs; ++i)
+    largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu);
+  const float maximum = std::bit_cast<float>(largest);
+  const bool usable = maximum >= 0x1p-100f && maximum <= 0x1.fffffep+127f;
+  const float factor = usable ? 127.0f / maximum : 0.0f;
+  *out.step = usable ? maximum / 127.0f : maximum < 0x1p-100f ? 0.0f : maximum - maximum;
+  const std::size_t fields = inputs_per_word(matrix.format) / 4;
+  for (std::size_t group = 0; group < matrix.groups; ++group) {
+    std::int32_t sum = 0;
+    for (std::size_t line = 0; line < matrix.lines; ++line)
+      for (std::size_t field = 0; field < fields; ++field) {
+        std::uint32_t word = 0;
+        for (std::size_t byte = 0; byte < 4; ++byte) {
+          const std::size_t input = activation_input(matrix, group, line, field, byte);
+          if (input >= matrix.inputs || !usable) continue;
+          const float rounded = (x[input] * factor + exact::kRounder) - exact::kRounder;
+          const int code = static_cast<int>(rounded);
+          sum += code;
+          word |= (static_cast<std::uint32_t>(code) & 0xffu) << (8 * byte);
+        }
+        out.words[(group * matrix.lines + line) * fields + field] = word;
+      }
+    out.starts[group] = -matrix.offset * sum;
+  }
+}
+
+void integer_product(const PackedMatrix& matrix, std::size_t block, const QuantizedRows& x, float* out,
+                     std::size_t out_stride) {
+  const std::size_t words = activation_words(matrix), fields = inputs_per_word(matrix.format) / 4;
+  for (std::size_t r = 0; r < x.rows; ++r)
+    for (std::size_t o = 0; o < kBlock; ++o) {
+      const std::size_t output = block * kBlock + o;
+      float sum = 0.0f;
+      for (std::size_t group = 0; group < matrix.groups; ++group) {
+        std::int32_t exact_sum = 0;
+        for (std::size_t line = 0; line < matrix.lines; ++line)
+          for (std::size_t field = 0; field < fields; ++field)
+            for (std::size_t byte = 0; byte < 4; ++byte) {
+              const std::size_t input = activation_input(matrix, group, line, field, byte);
+              if (input >= matrix.inputs) continue;
+              const std::uint32_t word = x.words[r * words + (group * matrix.lines + line) * fields + field];
+              const int activation = static_cast<std::int8_t>(static_cast<std::uint8_t>(word >> (8 * byte)));
+              exact_sum += activation * code_at(matrix, output, input);
+            }
+        const float scale = matrix.panel_scales(output / kPanel)[group * kPanel + output % kPanel];
+        sum = std::fma(static_cast<float>(exact_sum), scale, sum);
+      }
+      out[r * out_stride + o] = sum * x.steps[r];
+    }
+}
+
+void rms_norm(const float* x, std::size_t n, float* out) {
+  float lanes[kLanes] = {};
+  for (std::size_t i = 0; i < n; ++i) lanes[i % kLanes] = std::fma(x[i], x[i], lanes[i % kLanes]);
+  const float mean = join(lanes) / static_cast<float>(n);
+  const float factor = 1.0f / std::sqrt(mean + kRmsEpsilon);
+  for (std::size_t i = 0; i < n; ++i) out[i] = x[i] * factor;
+}
+
+void layer_norm(const float* x, std::size_t n, float* out) {
+  float sums[kLanes] = {}, squares[kLanes] = {};
+  for (std::size_t i = 0; i < n; ++i) sums[i % kLanes] = sums[i % kLanes] + x[i];
+  const float mean = join(sums) / static_cast<float>(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const float difference = x[i] - mean;
+    squares[i % kLanes] = std::fma(difference, difference, squares[i % kLanes]);
+  }
+  const float variance = join(squares) / static_cast<float>(n);
+  const float factor = 1.0f / std::sqrt(variance + kLayerEpsilon);
+  for (std::size_t i = 0; i < n; ++i) out[i] = (x[i] - mean) * factor;
+}
+
+void multiply(const float* x, const float* y, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = x[i] * y[i];
+}
+
+void scale(const float* x, float factor, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = x[i] * factor;
+}
+
+void add(const float* x, const float* y, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = x[i] + y[i];
+}
+
+void add_scaled(const float* x, const float* factors, const float* y, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = std::fma(factors[i], y[i], x[i]);
+}
+
+void mix(const float* x, const float* x0, const float* mix_x, const float* mix_x0, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = std::fma(mix_x[i], x[i], mix_x0[i] * x0[i]);
+}
+
+void activate(Activation activation, const float* x, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    switch (activation) {
+      case Activation::relu2: {
+        const float positive = x[i] > 0.0f ? x[i] : 0.0f;
+        out[i] = positive * positive;
+        break;
+      }
+      case Activation::leaky_relu2: {
+        const float leaky = x[i] > 0.0f ? x[i] : 0.5f * x[i];
+        out[i] = leaky * leaky;
+        break;
+      }
+      case Activation::swiglu:
+        out[i] = exact::silu(x[i]) * x[n + i];
+        break;
+      case Activation::gelu:
+        out[i] = exact::gelu(x[i]);
+        break;
+    }
+  }
+}
+
+void rotate(float* head, std::size_t half, const float* cosines, const float* sines) {
+  for (std::size_t i = 0; i < half; ++i) {
+    const float a = head[i], b = head[half + i];
+    head[i] = std::fma(a, cosines[i], b * sines[i]);
+    head[half + i] = std::fma(b, cosines[i], -(a * sines[i]));
+  }
+}
+
+float softmax(float* scores, std::size_t n, float factor) {
+  float largest = -HUGE_VALF;
+  for (std::size_t i = 0; i < n; ++i) {
+    scores[i] = scores[i] * factor;
+    if (scores[i] > largest) largest = scores[i];
+  }
+  float lanes[kLanes] = {};
+  for (std::size_t i = 0; i < n; ++i) {
+    scores[i] = exact::exp(scores[i] - largest);
+    lanes[i % kLanes] = lanes[i % kLanes] + scores[i];
+  }
+  return 1.0f / join(lanes);
+}
+
+float softcapped(float z, Softcap softcap, float cap, float inverse) {
+  switch (softcap) {
+    case Softcap::none:
+      return z;
+    case Softcap::tanh:
+      return cap * exact::tanh(z * inverse);
+    case Softcap::poly5:
+      break;
+  }
+  const float scaled = z * inverse;
+  const float low = scaled > -2.0f ? scaled : -2.0f;
+  const float u = low < 2.0f ? low : 2.0f;
+  const float s = u * u;
+  const float p = std::fma(s, std::fma(s, 1.0f / 15.0f, -1.0f / 3.0f), 1.0f);
+  const float t = u * p;
+  const float above = t > -1.0f ? t : -1.0f;
+  return cap * (above < 1.0f ? above : 1.0f);
+}
+
+void finish_logits(const float* z, const float* bias, Softcap softcap, float cap, std::size_t n, float* out) {
+  const float inverse = 1.0f / cap;
+  for (std::size_t i = 0; i < n; ++i) out[i] = softcapped(bias ? z[i] + bias[i] : z[i], softcap, cap, inverse);
+}
+
+void log_softmax(const float* logits, std::size_t n, float* out) {
+  float largest = -HUGE_VALF;
+  for (std::size_t i = 0; i < n; ++i)
+    if (logits[i] > largest) largest = logits[i];
+  float lanes[kLanes] = {};
+  for (std::size_t i = 0; i < n; ++i) lanes[i % kLanes] = lanes[i % kLanes] + exact::exp(logits[i] - largest);
+  const auto log_sum = static_cast<float>(exact::log64(static_cast<double>(join(lanes))));
+  for (std::size_t i = 0; i < n; ++i) out[i] = (logits[i] - largest) - log_sum;
+}
+
+void exponentials(const float* logits, std::size_t n, float* out) {
+  float largest = -HUGE_VALF;
+  for (std::size_t i = 0; i < n; ++i)
+    if (logits[i] > largest) largest = logits[i];
+  for (std::size_t i = 0; i < n; ++i) out[i] = exact::exp(logits[i] - largest);
+}
+
+bool all_finite(const float* x, std::size_t n) {
+  return std::all_of(x, x + n, [](float v) { return (std::bit_cast<std::uint32_t>(v) & 0x7f800000u) != 0x7f800000u; });
+}
+
+}  // namespace
+
+const Kernels& scalar_kernels() {
+  static const Kernels kernels = {"scalar",     false,      decode,   product, quantize_row,  integer_product,
+                                  rms_norm,     layer_norm, multiply, scale,   add,           add_scaled,
+                                  mix,          activate,   rotate,   softmax, finish_logits, log_softmax,
+                                  exponentials, all_finite};
+  return kernels;
+}
+
+}  // namespace par5
