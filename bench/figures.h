@@ -28,7 +28,7 @@ struct Figure {
   int threads = 1;
   int repetitions = 1;
   double lowest = 0, median = 0;  // of the repetitions, in `unit`
-  std::string detail;
+  std::string detail{};
 
   bool meets(const std::optional<double>& bound) const {
     return !bound || (better == Better::higher ? value >= *bound : value <= *bound);
