@@ -44,7 +44,9 @@ par5::Status open(par5_engine& handle, const char* path, const char* arithmetic,
                   std::size_t threads, std::size_t capacity) {
   if (!path) return par5::usage_error("par5_engine_open needs a path");
   par5::EngineOptions options;
-  if (arithmetic) P5_TRY(options.arithmetic, par5::arithmetic_from_name(arithmetic));
+  if (arithmetic) {
+    P5_TRY(options.arithmetic, par5::arithmetic_from_name(arithmetic));
+  }
   if (kernel) options.kernel = kernel;
   options.threads = threads;
   P5_TRY(const par5::DecodedArtifact decoded, par5::read_artifact(path, threads));
