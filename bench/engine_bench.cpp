@@ -4,8 +4,15 @@
 #include <random>
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#pragma GCC diagnostic push
+#if defined(__GNUC__) && !defined(__clang__)
+// g++ 12's own header starts some results from themselves (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+#include <time.h>
 
 #include "bench/figures.h"
 #include "engine/engine.h"
@@ -71,11 +78,12 @@ struct WeightSet {
   std::vector<std::int32_t> starts;
   std::vector<float> steps;
 
-  WeightSet(const Kernels& chosen, const StoredModel& model, std::size_t row_count) : kernels(chosen), rows(row_count) {
+  WeightSet(const Kernels& chosen, const StoredModel& model, std::size_t row_count, bool int8)
+      : kernels(chosen), rows(row_count) {
     for (const StoredTensor& tensor : model.tensors) {
       if (!std::holds_alternative<QuantizedTensor>(tensor.data)) continue;
       const MatrixRows all{&tensor, 0, tensor.spec.shape[0]};
-      matrices.push_back(pack_matrix({&all, 1}, kernels.reads_base5).value());
+      matrices.push_back(pack_matrix({&all, 1}, int8 ? kernels.integer_base5 : kernels.base5).value());
     }
     x.resize(rows * 4096);
     std::mt19937 generator(2);
@@ -83,7 +91,7 @@ struct WeightSet {
     for (float& value : x) value = normal(generator);
     y.resize(rows * 4096);
     panel.resize(384 * kBlock);
-    words.resize(rows * 4096);
+    words.resize(rows * 4096 / 3 * kTableWords);
     starts.resize(rows * 4096);
     steps.resize(rows);
   }
@@ -94,9 +102,8 @@ struct WeightSet {
       for (std::size_t r = 0; r < rows; ++r)
         kernels.quantize_row(x.data() + r * 4096, matrix,
                              {words.data() + r * count, starts.data() + r * matrix.groups, &steps[r]});
-      for (std::size_t block = 0; block < matrix.blocks(); ++block)
-        kernels.integer_product(matrix, block, {words.data(), starts.data(), steps.data(), rows},
-                                y.data() + block * kBlock, 4096);
+      kernels.integer_product(matrix, 0, matrix.blocks(), {words.data(), starts.data(), steps.data(), rows}, y.data(),
+                              4096);
     }
   }
   void fp32_pass() {
@@ -127,11 +134,28 @@ StoredModel random_weights(const ModelConfig& config, const QuantizerConfig& qua
 
 double smallest(const std::vector<double>& values) { return *std::min_element(values.begin(), values.end()); }
 
-// The last matrix's results, as scalar code gives them, over a few rows.
-bool agrees(WeightSet& set, const StoredModel& model, bool int8) {
+// Processor time of this thread, so that a busy machine disturbs less; both interleaved, after a warm-up.
+double thread_seconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+bench::Paired interleaved(const std::function<void()>& first, const std::function<void()>& second) {
+  bench::Paired times;
+  for (int i = 0; i <= kRepetitions; ++i)
+    for (const bool is_first : {true, false}) {
+      const double start = thread_seconds();
+      (is_first ? first : second)();
+      if (i > 0) (is_first ? times.first : times.second).push_back(thread_seconds() - start);
+    }
+  return times;
+}
+
+// The last matrix's results are those of scalar code, over a few rows.
+bool agrees(const Kernels& kernels, const StoredModel& model, bool int8) {
   StoredModel last = model;
   last.tensors = {model.tensors.back()};
-  WeightSet ours(set.kernels, last, 3), scalar(scalar_kernels(), last, 3);
+  WeightSet ours(kernels, last, 3, int8), scalar(scalar_kernels(), last, 3, int8);
   for (WeightSet* one : {&ours, &scalar}) int8 ? one->int8_pass() : one->fp32_pass();
   for (std::size_t r = 0; r < 3; ++r)
     if (std::memcmp(ours.y.data() + r * 4096, scalar.y.data() + r * 4096, ours.matrices[0].outputs * sizeof(float)) !=
@@ -146,72 +170,60 @@ void matrix_vector(bench::Figures& figures, const StoredModel& model, double wei
   for (const Kernels* kernels : available_kernels()) {
     const Dense plain = dense_for(kernels->name);
     if (!plain) continue;
-    WeightSet set(*kernels, model, 1);
-    if (!agrees(set, model, true) || !agrees(set, model, false)) std::abort();
-    const auto dense_pass = [&] {
-      for (std::size_t m = 0; m < dense.size(); ++m)
-        plain(dense[m].data(), set.x.data(), set.matrices[m].outputs, set.matrices[m].inputs, set.y.data());
-    };
-    const bool packed = kernels->reads_base5, avx2 = std::string_view(kernels->name) == "avx2";
-    const auto times = bench::interleaved(
-        kRepetitions, [&] { set.int8_pass(); }, dense_pass);
-    const double ratio = smallest(times.second) / smallest(times.first);
-    std::optional<double> must, aim;
-    if (packed) must = 8.0, aim = 11.2;
-    if (avx2) must = 6.0;
-    figures.add(
-        {packed ? "engine.1"
-         : avx2 ? "engine.4"
-                : "engine.info",
-         std::string("int8 matrix-vector, ") + kernels->name + ", against dense fp32", ratio, "x", must, aim,
-         bench::Better::higher, 1, kRepetitions, ratio, bench::median(times.second) / bench::median(times.first),
-         "packed " + fixed(1e3 * smallest(times.first), 3) + " ms, dense " + fixed(1e3 * smallest(times.second), 3) +
-             " ms, " + fixed(weights / smallest(times.first) / 1e9, 1) + " Gweights/s"});
-    const auto exact = bench::interleaved(
-        kRepetitions, [&] { set.fp32_pass(); }, dense_pass);
-    figures.add({"engine.info",
-                 std::string("fp32 matrix-vector, ") + kernels->name + ", against dense fp32",
-                 smallest(exact.second) / smallest(exact.first),
-                 "x",
-                 {},
-                 {},
-                 bench::Better::higher,
-                 1,
-                 kRepetitions,
-                 smallest(exact.second) / smallest(exact.first),
-                 bench::median(exact.second) / bench::median(exact.first),
-                 "packed " + fixed(1e3 * smallest(exact.first), 3) + " ms"});
+    const std::string_view name = kernels->name;
+    for (const bool int8 : {true, false}) {
+      if (!agrees(*kernels, model, int8)) std::abort();
+      WeightSet set(*kernels, model, 1, int8);
+      const auto times = interleaved([&] { int8 ? set.int8_pass() : set.fp32_pass(); },
+                                     [&] {
+                                       for (std::size_t m = 0; m < dense.size(); ++m)
+                                         plain(dense[m].data(), set.x.data(), set.matrices[m].outputs,
+                                               set.matrices[m].inputs, set.y.data());
+                                     });
+      bench::Figure figure;
+      figure.id = !int8                    ? "engine.info"
+                  : name == "avx512-vnni"  ? "engine.1"
+                  : name == "avx512-table" ? "engine.2"
+                  : name == "avx2"         ? "engine.4"
+                                           : "engine.info";
+      if (figure.id == "engine.1") figure.must = 8.0, figure.aim = 11.2;
+      if (figure.id == "engine.2") figure.must = 4.0;
+      if (figure.id == "engine.4") figure.must = 6.0;
+      figure.what = std::string(int8 ? "int8" : "fp32") + " matrix-vector, " + kernels->name + ", against dense fp32";
+      figure.unit = "x";
+      figure.repetitions = kRepetitions;
+      figure.value = figure.lowest = smallest(times.second) / smallest(times.first);
+      figure.median = bench::median(times.second) / bench::median(times.first);
+      figure.detail = "packed " + fixed(1e3 * smallest(times.first), 3) + " ms, dense " +
+                      fixed(1e3 * smallest(times.second), 3) + " ms, " +
+                      fixed(weights / smallest(times.first) / 1e9, 1) + " Gweights/s";
+      figures.add(figure);
+    }
   }
 }
 
-void matrix_matrix(bench::Figures& figures, const StoredModel& model, double weights) {
+void matrix_matrix(bench::Figures& figures, const StoredModel& model) {
   StoredModel part = model;
   part.tensors.resize(std::min<std::size_t>(8, part.tensors.size()));
   double counted = 0;
   for (const StoredTensor& tensor : part.tensors) counted += static_cast<double>(element_count(tensor.spec.shape));
-  (void)weights;
   for (const Kernels* kernels : available_kernels()) {
     if (!dense_for(kernels->name)) continue;
     for (const std::size_t rows : {8u, 32u, 128u}) {
-      WeightSet set(*kernels, part, rows);
-      const auto times = bench::interleaved(
-          kRepetitions, [&] { set.int8_pass(); }, [&] { set.fp32_pass(); });
+      WeightSet integers(*kernels, part, rows, true), floats(*kernels, part, rows, false);
+      const auto times = interleaved([&] { integers.int8_pass(); }, [&] { floats.fp32_pass(); });
       const double operations = 2.0 * counted * static_cast<double>(rows) / 1e9;
       for (const bool int8 : {true, false}) {
         const auto& seconds = int8 ? times.first : times.second;
-        figures.add({"engine.info",
-                     std::string(int8 ? "int8" : "fp32") + " matrix-matrix, " + std::to_string(rows) + " rows, " +
-                         kernels->name,
-                     operations / smallest(seconds),
-                     int8 ? "GOP/s" : "GFLOP/s",
-                     {},
-                     {},
-                     bench::Better::higher,
-                     1,
-                     kRepetitions,
-                     operations / smallest(seconds),
-                     operations / bench::median(seconds),
-                     ""});
+        bench::Figure figure;
+        figure.id = "engine.info";
+        figure.what =
+            std::string(int8 ? "int8" : "fp32") + " matrix-matrix, " + std::to_string(rows) + " rows, " + kernels->name;
+        figure.value = figure.lowest = operations / smallest(seconds);
+        figure.unit = int8 ? "GOP/s" : "GFLOP/s";
+        figure.repetitions = kRepetitions;
+        figure.median = operations / bench::median(seconds);
+        figures.add(figure);
       }
     }
   }
@@ -273,7 +285,7 @@ int main(int argc, char** argv) {
   const StoredModel weights = random_weights(config, quantizer, true);
   const auto count = static_cast<double>(count_parameters(config).quantized);
   matrix_vector(figures, weights, count);
-  matrix_matrix(figures, weights, count);
+  matrix_matrix(figures, weights);
   whole_model(figures, random_weights(config, quantizer, false), "quinary-16mb");
   return figures.finish(argc > 1 ? argv[1] : "");
 }

@@ -66,7 +66,8 @@ Result<Engine> Engine::create(const StoredModel& model, const EngineOptions& opt
   P5_TRY(const Kernels* kernels, find_kernels(options.kernel));
   const std::size_t threads = std::min(thread_count(options.threads), kMostThreads);
   try {
-    P5_TRY(NetworkWeights weights, load_weights(model, kernels->reads_base5));
+    const Base5 layers = options.arithmetic == Arithmetic::int8 ? kernels->integer_base5 : kernels->base5;
+    P5_TRY(NetworkWeights weights, load_weights(model, layers, kernels->base5));
     return Engine(std::make_unique<State>(std::move(weights), *kernels, options, threads));
   } catch (const std::bad_alloc&) {
     return resource_limit("there is not enough memory for the model's weights");

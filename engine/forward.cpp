@@ -120,8 +120,12 @@ void Forward::multiply(const Rows& input, const PackedMatrix& matrix, Rows& out)
   out.resize(rows_, matrix.outputs);
   if (arithmetic_ == Arithmetic::fp32) return multiply_floats(input[0], input.stride, rows_, matrix, out);
   const QuantizedRows quantized = {quantized_words_.data(), quantized_starts_.data(), quantized_steps_.data(), rows_};
-  pool_.run(matrix.blocks(), [&](std::size_t block, std::size_t) {
-    kernels_.integer_product(matrix, block, quantized, out[0] + block * kBlock, out.stride);
+  // Several blocks in a task, which some kernels take side by side, but no fewer tasks than keep all threads busy.
+  const std::size_t blocks = matrix.blocks(), threads = pool_.threads();
+  const std::size_t at_once = threads == 1 ? blocks : std::clamp<std::size_t>(blocks / (2 * threads), 1, 4);
+  pool_.run((blocks + at_once - 1) / at_once, [&](std::size_t task, std::size_t) {
+    const std::size_t first = task * at_once, count = std::min(at_once, blocks - first);
+    kernels_.integer_product(matrix, first, count, quantized, out[0] + first * kBlock, out.stride);
   });
 }
 

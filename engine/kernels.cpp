@@ -7,6 +7,7 @@
 namespace par5 {
 
 std::size_t activation_words(const PackedMatrix& matrix) {
+  if (matrix.format == PackedFormat::columns) return matrix.groups * matrix.lines * kTableWords;
   return matrix.groups * matrix.lines * inputs_per_word(matrix.format) / 4;
 }
 

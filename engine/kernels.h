@@ -19,6 +19,9 @@ struct QuantizedRow {
   std::int32_t* starts = nullptr;  // [groups]: -offset · sum of the group's activations
   float* step = nullptr;           // activation = int8 · step
 };
+// columns: tables instead, 64 words for every line: of the 125 sums that the line's three activations give with every
+// base-5 byte, the low bytes (128 places), then the high bytes. `starts` are not used.
+constexpr std::size_t kTableWords = 64;
 std::size_t activation_words(const PackedMatrix& matrix);
 
 struct QuantizedRows {
@@ -30,7 +33,9 @@ struct QuantizedRows {
 
 struct Kernels {
   const char* name;
-  bool reads_base5;
+  // The formats of five-level weights that decode and integer_product read, and that integer_product alone prefers.
+  Base5 base5;
+  Base5 integer_base5;
 
   // Weights of one block (64 outputs) for inputs first … first + count - 1, as out [count][64].
   void (*decode)(const PackedMatrix& matrix, std::size_t block, std::size_t first, std::size_t count, float* out);
@@ -40,9 +45,9 @@ struct Kernels {
                   std::size_t inputs, std::size_t outputs, bool start, float* out, std::size_t out_stride);
   // x [matrix.inputs] as int8.
   void (*quantize_row)(const float* x, const PackedMatrix& matrix, QuantizedRow out);
-  // The int8 product of one block: out[r][0 … 63].
-  void (*integer_product)(const PackedMatrix& matrix, std::size_t block, const QuantizedRows& x, float* out,
-                          std::size_t out_stride);
+  // The int8 product of blocks first … first + count - 1: out[r][0 … 64 · count - 1].
+  void (*integer_product)(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x,
+                          float* out, std::size_t out_stride);
 
   // Elementwise and row kernels over n values. `out` may be an input.
   void (*rms_norm)(const float* x, std::size_t n, float* out);

@@ -13,7 +13,7 @@
 
 namespace par5::integer {
 
-Kernels portable() { return {false, scalar_kernels().integer_product}; }
+Kernels portable() { return {Base5::no, Base5::no, scalar_kernels().integer_product}; }
 
 #if defined(__x86_64__)
 
@@ -134,8 +134,8 @@ PAR5_VNNI void vnni_rows(const PackedMatrix& matrix, std::size_t block, const Qu
   for (; row < x.rows; ++row) vnni_tile<Fields, 1, 4>(matrix, panel, x, row, out, out_stride);
 }
 
-PAR5_VNNI void vnni_product(const PackedMatrix& matrix, std::size_t block, const QuantizedRows& x, float* out,
-                            std::size_t out_stride) {
+PAR5_VNNI void vnni_block(const PackedMatrix& matrix, std::size_t block, const QuantizedRows& x, float* out,
+                          std::size_t out_stride) {
   switch (matrix.format) {
     case PackedFormat::bits2:
       return vnni_rows<BitFields<2>>(matrix, block, x, out, out_stride);
@@ -146,6 +146,104 @@ PAR5_VNNI void vnni_product(const PackedMatrix& matrix, std::size_t block, const
     default:
       return vnni_rows<BitFields<8>>(matrix, block, x, out, out_stride);
   }
+}
+
+void vnni_product(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x, float* out,
+                  std::size_t out_stride) {
+  for (std::size_t i = 0; i < count; ++i) vnni_block(matrix, first + i, x, out + i * kBlock, out_stride);
+}
+
+// ---- AVX-512 with VBMI, without multiplications ----
+
+// A line's table gives the sum of its three activations times codes for every base-5 byte, in 16 bits. 32 lines of
+// sums, each at most 3 · 2 · 127 = 762, fit into 16 bits.
+constexpr std::size_t kLinesIn16Bits = 32;
+
+// One row by kBlocks blocks: a table is loaded once for all of them.
+template <std::size_t kBlocks>
+PAR5_VNNI void table_tile(const PackedMatrix& matrix, std::size_t block, const std::uint32_t* tables, float step,
+                          float* out) {
+  const std::size_t lines = matrix.lines;
+  __m512 totals[kBlocks][4];
+  for (auto& total : totals)
+    for (__m512& part : total) part = _mm512_setzero_ps();
+  for (std::size_t group = 0; group < matrix.groups; ++group) {
+    __m512i sums[kBlocks][4];
+    for (auto& sum : sums)
+      for (__m512i& part : sum) part = _mm512_setzero_si512();
+    for (std::size_t line = 0; line < lines;) {
+      const std::size_t end = lines - line < kLinesIn16Bits ? lines : line + kLinesIn16Bits;
+      __m512i even[kBlocks], odd[kBlocks];  // eighths 0, 2, 4, 6 and 1, 3, 5, 7 of the columns
+#pragma GCC unroll 8
+      for (std::size_t b = 0; b < kBlocks; ++b) even[b] = odd[b] = _mm512_setzero_si512();
+      for (; line < end; ++line) {
+        const std::uint32_t* table = tables + (group * lines + line) * kTableWords;
+        const __m512i low0 = _mm512_load_si512(table), low1 = _mm512_load_si512(table + 16);
+        const __m512i high0 = _mm512_load_si512(table + 32), high1 = _mm512_load_si512(table + 48);
+#pragma GCC unroll 8
+        for (std::size_t b = 0; b < kBlocks; ++b) {
+          const __m512i codes = _mm512_load_si512(matrix.column_words(block + b) + (group * lines + line) * kPanel);
+          const __m512i low = _mm512_permutex2var_epi8(low0, codes, low1);
+          const __m512i high = _mm512_permutex2var_epi8(high0, codes, high1);
+          even[b] = _mm512_add_epi16(even[b], _mm512_unpacklo_epi8(low, high));
+          odd[b] = _mm512_add_epi16(odd[b], _mm512_unpackhi_epi8(low, high));
+        }
+      }
+      for (std::size_t b = 0; b < kBlocks; ++b) {
+        sums[b][0] = _mm512_add_epi32(sums[b][0], _mm512_cvtepi16_epi32(_mm512_castsi512_si256(even[b])));
+        sums[b][1] = _mm512_add_epi32(sums[b][1], _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(even[b], 1)));
+        sums[b][2] = _mm512_add_epi32(sums[b][2], _mm512_cvtepi16_epi32(_mm512_castsi512_si256(odd[b])));
+        sums[b][3] = _mm512_add_epi32(sums[b][3], _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(odd[b], 1)));
+      }
+    }
+    for (std::size_t b = 0; b < kBlocks; ++b)
+      for (std::size_t p = 0; p < 4; ++p) {
+        const float* scales = matrix.panel_scales((block + b) * kPanelsPerBlock + p) + group * kPanel;
+        totals[b][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[b][p]), _mm512_load_ps(scales), totals[b][p]);
+      }
+  }
+  for (std::size_t b = 0; b < kBlocks; ++b)
+    for (std::size_t p = 0; p < 4; ++p)
+      _mm512_storeu_ps(out + b * kBlock + p * kPanel, _mm512_mul_ps(totals[b][p], _mm512_set1_ps(step)));
+}
+
+void table_product(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x, float* out,
+                   std::size_t out_stride) {
+  if (matrix.format != PackedFormat::columns) return vnni_product(matrix, first, count, x, out, out_stride);
+  const std::size_t words = activation_words(matrix);
+  // All blocks for one row before the next: a row's tables are larger than the matrix.
+  constexpr std::size_t kBlocks = 4;
+  for (std::size_t row = 0; row < x.rows; ++row) {
+    const std::uint32_t* tables = x.words + row * words;
+    float* to = out + row * out_stride;
+    std::size_t i = 0;
+    for (; i + kBlocks <= count; i += kBlocks)
+      table_tile<kBlocks>(matrix, first + i, tables, x.steps[row], to + i * kBlock);
+    for (; i < count; ++i) table_tile<1>(matrix, first + i, tables, x.steps[row], to + i * kBlock);
+  }
+}
+
+// For the 128 places of a table (125 are used): the digits, as indices into {-2a, -a, 0, a, 2a}.
+struct DigitPlaces {
+  alignas(64) std::uint16_t digit[3][128];
+  constexpr DigitPlaces() : digit() {
+    for (int value = 0; value < 125; ++value) {
+      digit[0][value] = static_cast<std::uint16_t>(value % 5);
+      digit[1][value] = static_cast<std::uint16_t>(value / 5 % 5);
+      digit[2][value] = static_cast<std::uint16_t>(value / 25);
+    }
+  }
+};
+constexpr DigitPlaces kPlaces;
+
+// {-2a, -a, 0, a, 2a, …} in 16-bit lanes, without a multiplication.
+PAR5_VNNI_INLINE __m512i five_multiples(std::int8_t activation) {
+  const __m512i one = _mm512_set1_epi16(activation), zero = _mm512_setzero_si512();
+  const __m512i minus = _mm512_sub_epi16(zero, one), two = _mm512_add_epi16(one, one);
+  __m512i result = _mm512_mask_blend_epi16(0x1, zero, _mm512_add_epi16(minus, minus));
+  result = _mm512_mask_blend_epi16(0x2, result, minus);
+  result = _mm512_mask_blend_epi16(0x8, result, one);
+  return _mm512_mask_blend_epi16(0x10, result, two);
 }
 
 // ---- AVX2 ----
@@ -247,8 +345,8 @@ PAR5_AVX2 void avx2_rows(const PackedMatrix& matrix, std::size_t block, const Qu
       avx2_tile<kBits, 1, 4>(matrix, block * kBlock + o, x, row, out + o, out_stride);
 }
 
-PAR5_AVX2 void avx2_product(const PackedMatrix& matrix, std::size_t block, const QuantizedRows& x, float* out,
-                            std::size_t out_stride) {
+PAR5_AVX2 void avx2_block(const PackedMatrix& matrix, std::size_t block, const QuantizedRows& x, float* out,
+                          std::size_t out_stride) {
   switch (matrix.format) {
     case PackedFormat::bits2:
       return avx2_rows<2>(matrix, block, x, out, out_stride);
@@ -259,10 +357,38 @@ PAR5_AVX2 void avx2_product(const PackedMatrix& matrix, std::size_t block, const
   }
 }
 
+void avx2_product(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x, float* out,
+                  std::size_t out_stride) {
+  for (std::size_t i = 0; i < count; ++i) avx2_block(matrix, first + i, x, out + i * kBlock, out_stride);
+}
+
 }  // namespace
 
-Kernels avx2() { return {false, avx2_product}; }
-Kernels avx512_vnni() { return {true, vnni_product}; }
+Kernels avx2() { return {Base5::no, Base5::no, avx2_product}; }
+Kernels avx512_vnni() { return {Base5::panels, Base5::panels, vnni_product}; }
+Kernels avx512_table() { return {Base5::panels, Base5::columns, table_product}; }
+
+PAR5_VNNI void build_tables(const std::int8_t* activations, std::size_t lines, std::uint32_t* tables) {
+  alignas(64) std::uint8_t even_bytes[64];
+  for (std::size_t i = 0; i < 64; ++i) even_bytes[i] = static_cast<std::uint8_t>(2 * i);
+  const __m512i even = _mm512_load_si512(even_bytes), odd = _mm512_add_epi8(even, _mm512_set1_epi8(1));
+  for (std::size_t line = 0; line < lines; ++line, activations += 3, tables += kTableWords) {
+    const __m512i first = five_multiples(activations[0]), second = five_multiples(activations[1]),
+                  third = five_multiples(activations[2]);
+    __m512i sums[4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) {
+      const __m512i low = _mm512_permutexvar_epi16(_mm512_load_si512(kPlaces.digit[0] + 32 * i), first);
+      const __m512i middle = _mm512_permutexvar_epi16(_mm512_load_si512(kPlaces.digit[1] + 32 * i), second);
+      const __m512i high = _mm512_permutexvar_epi16(_mm512_load_si512(kPlaces.digit[2] + 32 * i), third);
+      sums[i] = _mm512_add_epi16(_mm512_add_epi16(low, middle), high);
+    }
+    _mm512_store_si512(tables, _mm512_permutex2var_epi8(sums[0], even, sums[1]));
+    _mm512_store_si512(tables + 16, _mm512_permutex2var_epi8(sums[2], even, sums[3]));
+    _mm512_store_si512(tables + 32, _mm512_permutex2var_epi8(sums[0], odd, sums[1]));
+    _mm512_store_si512(tables + 48, _mm512_permutex2var_epi8(sums[2], odd, sums[3]));
+  }
+}
 
 bool cpu_has_avx512_vnni() {
   return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
@@ -289,6 +415,8 @@ PAR5_VNNI void decode_base5_line(const std::uint32_t* line, const float* scales,
 
 Kernels avx2() { return portable(); }
 Kernels avx512_vnni() { return portable(); }
+Kernels avx512_table() { return portable(); }
+void build_tables(const std::int8_t*, std::size_t, std::uint32_t*) {}
 bool cpu_has_avx512_vnni() { return false; }
 
 void decode_base5_line(const std::uint32_t* line, const float* scales, float* out) {

@@ -7,15 +7,21 @@
 namespace par5::integer {
 
 struct Kernels {
-  bool reads_base5;
-  void (*product)(const PackedMatrix& matrix, std::size_t block, const QuantizedRows& x, float* out,
+  Base5 base5, integer_base5;  // as in par5::Kernels
+  void (*product)(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x, float* out,
                   std::size_t out_stride);
 };
 
 Kernels portable();  // the scalar reference
 Kernels avx2();
 Kernels avx512_vnni();  // VBMI and VNNI
+Kernels
+avx512_table();  // VBMI: no multiplication inside a group's sum, for grids of at most five levels; others as above
 bool cpu_has_avx512_vnni();
+
+// The tables of `lines` lines (kernels.h, activation_words) from the 3 · lines activations. Needs
+// cpu_has_avx512_vnni().
+void build_tables(const std::int8_t* activations, std::size_t lines, std::uint32_t* tables);
 
 // The 12 inputs of a base5 line: out[j][0 … 15], rows of kBlock floats. Needs cpu_has_avx512_vnni().
 void decode_base5_line(const std::uint32_t* line, const float* scales, float* out);

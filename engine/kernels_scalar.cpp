@@ -73,29 +73,33 @@ void quantize_row(const float* x, const PackedMatrix& matrix, QuantizedRow out) 
   }
 }
 
-void integer_product(const PackedMatrix& matrix, std::size_t block, const QuantizedRows& x, float* out,
-                     std::size_t out_stride) {
-  const std::size_t words = activation_words(matrix), fields = inputs_per_word(matrix.format) / 4;
+// int8 product of one row and output. Reads activations from their words, so that it checks their order too.
+float integer_output(const PackedMatrix& matrix, std::size_t output, const std::uint32_t* words, float step) {
+  const std::size_t fields = inputs_per_word(matrix.format) / 4;
+  float sum = 0.0f;
+  for (std::size_t group = 0; group < matrix.groups; ++group) {
+    std::int32_t exact_sum = 0;
+    for (std::size_t line = 0; line < matrix.lines; ++line)
+      for (std::size_t field = 0; field < fields; ++field)
+        for (std::size_t byte = 0; byte < 4; ++byte) {
+          const std::size_t input = activation_input(matrix, group, line, field, byte);
+          if (input >= matrix.inputs) continue;
+          const std::uint32_t word = words[(group * matrix.lines + line) * fields + field];
+          const int activation = static_cast<std::int8_t>(static_cast<std::uint8_t>(word >> (8 * byte)));
+          exact_sum += activation * code_at(matrix, output, input);
+        }
+    const float scale = matrix.panel_scales(output / kPanel)[group * kPanel + output % kPanel];
+    sum = std::fma(static_cast<float>(exact_sum), scale, sum);
+  }
+  return sum * step;
+}
+
+void integer_product(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x,
+                     float* out, std::size_t out_stride) {
+  const std::size_t words = activation_words(matrix);
   for (std::size_t r = 0; r < x.rows; ++r)
-    for (std::size_t o = 0; o < kBlock; ++o) {
-      const std::size_t output = block * kBlock + o;
-      float sum = 0.0f;
-      for (std::size_t group = 0; group < matrix.groups; ++group) {
-        std::int32_t exact_sum = 0;
-        for (std::size_t line = 0; line < matrix.lines; ++line)
-          for (std::size_t field = 0; field < fields; ++field)
-            for (std::size_t byte = 0; byte < 4; ++byte) {
-              const std::size_t input = activation_input(matrix, group, line, field, byte);
-              if (input >= matrix.inputs) continue;
-              const std::uint32_t word = x.words[r * words + (group * matrix.lines + line) * fields + field];
-              const int activation = static_cast<std::int8_t>(static_cast<std::uint8_t>(word >> (8 * byte)));
-              exact_sum += activation * code_at(matrix, output, input);
-            }
-        const float scale = matrix.panel_scales(output / kPanel)[group * kPanel + output % kPanel];
-        sum = std::fma(static_cast<float>(exact_sum), scale, sum);
-      }
-      out[r * out_stride + o] = sum * x.steps[r];
-    }
+    for (std::size_t o = 0; o < count * kBlock; ++o)
+      out[r * out_stride + o] = integer_output(matrix, first * kBlock + o, x.words + r * words, x.steps[r]);
 }
 
 void rms_norm(const float* x, std::size_t n, float* out) {
@@ -232,10 +236,10 @@ bool all_finite(const float* x, std::size_t n) {
 }  // namespace
 
 const Kernels& scalar_kernels() {
-  static const Kernels kernels = {"scalar",     false,      decode,   product, quantize_row,  integer_product,
-                                  rms_norm,     layer_norm, multiply, scale,   add,           add_scaled,
-                                  mix,          activate,   rotate,   softmax, finish_logits, log_softmax,
-                                  exponentials, all_finite};
+  static const Kernels kernels = {"scalar",        Base5::no,    Base5::no,  decode,   product, quantize_row,
+                                  integer_product, rms_norm,     layer_norm, multiply, scale,   add,
+                                  add_scaled,      mix,          activate,   rotate,   softmax, finish_logits,
+                                  log_softmax,     exponentials, all_finite};
   return kernels;
 }
 

@@ -214,6 +214,8 @@ HWY_INLINE void DecodeLine(const PackedMatrix& matrix, const std::uint32_t* line
       return DecodeFloats<16, 13>(line, 0x1p112f, 1.0f, out);
     case PackedFormat::base5:
       return integer::decode_base5_line(line, scales, out);
+    case PackedFormat::columns:  // int8 products only
+      return;
   }
 }
 
@@ -348,6 +350,7 @@ void QuantizeRow(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
   const hn::Rebind<std::int8_t, Floats> bytes;
   alignas(64) std::int8_t codes[kChunk + 16] = {};
   auto* to = reinterpret_cast<std::int8_t*>(out.words);
+  std::size_t tables = 0;
   for (std::size_t group = 0; group < matrix.groups; ++group) {
     auto sum = hn::Zero(ints);
     const float* values = x + group * matrix.group;
@@ -365,6 +368,11 @@ void QuantizeRow(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
       }
       const std::size_t lines = (taken + per_word - 1) / per_word;
       std::fill(codes + taken, codes + std::max(taken, lines * per_word), std::int8_t{0});
+      if (matrix.format == PackedFormat::columns) {
+        integer::build_tables(codes, lines, out.words + tables);
+        tables += lines * kTableWords;
+        continue;
+      }
       if (matrix.format == PackedFormat::base5) {
         for (std::size_t line = 0; line < lines; ++line)
           for (std::size_t byte = 0; byte < 12; ++byte)
@@ -532,16 +540,27 @@ bool AllFinite(const float* x, std::size_t n) {
 }
 
 Kernels MakeKernels(const char* name, const integer::Kernels& integer) {
-  return {name,         integer.reads_base5,
-          Decode,       Product,
-          QuantizeRow,  integer.product,
-          RmsNorm,      LayerNorm,
-          Multiply,     Scale,
-          Add,          AddScaled,
-          Mix,          Activate,
-          Rotate,       Softmax,
-          FinishLogits, LogSoftmax,
-          Exponentials, AllFinite};
+  return {name,
+          integer.base5,
+          integer.integer_base5,
+          Decode,
+          Product,
+          QuantizeRow,
+          integer.product,
+          RmsNorm,
+          LayerNorm,
+          Multiply,
+          Scale,
+          Add,
+          AddScaled,
+          Mix,
+          Activate,
+          Rotate,
+          Softmax,
+          FinishLogits,
+          LogSoftmax,
+          Exponentials,
+          AllFinite};
 }
 
 #endif
@@ -557,9 +576,13 @@ std::vector<const Kernels*> vector_kernels() {
   std::vector<const Kernels*> kernels;
 #if HWY_TARGETS & HWY_AVX3
   static const Kernels avx512_vnni = N_AVX3::MakeKernels("avx512-vnni", integer::avx512_vnni());
+  static const Kernels avx512_table = N_AVX3::MakeKernels("avx512-table", integer::avx512_table());
   static const Kernels avx512 = N_AVX3::MakeKernels("avx512", integer::avx2());
   if (targets & HWY_AVX3) {
-    if (integer::cpu_has_avx512_vnni()) kernels.push_back(&avx512_vnni);
+    if (integer::cpu_has_avx512_vnni()) {
+      kernels.push_back(&avx512_vnni);
+      kernels.push_back(&avx512_table);
+    }
     kernels.push_back(&avx512);
   }
 #endif

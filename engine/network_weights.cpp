@@ -51,7 +51,8 @@ Status check_stored(const StoredModel& stored) {
 
 class Loader {
  public:
-  Loader(const StoredModel& stored, bool base5) : stored_(stored), model_(stored.model), base5_(base5) {}
+  Loader(const StoredModel& stored, Base5 layers, Base5 embedding)
+      : stored_(stored), model_(stored.model), layers_(layers), embedding_(embedding) {}
 
   Result<NetworkWeights> load() {
     NetworkWeights weights;
@@ -66,7 +67,12 @@ class Loader {
 
  private:
   Status matrix(PackedMatrix& out, const std::vector<MatrixRows>& parts) {
-    P5_TRY(out, pack_matrix(parts, base5_));
+    P5_TRY(out, pack_matrix(parts, layers_));
+    return {};
+  }
+  Status embedding(PackedMatrix& out, const std::string& name) {
+    const MatrixRows rows = whole(name);
+    P5_TRY(out, pack_matrix({&rows, 1}, embedding_));
     return {};
   }
   MatrixRows whole(const std::string& name) const {
@@ -93,10 +99,10 @@ class Loader {
   }
 
   Status load_unet(NetworkWeights& weights) {
-    P5_OK(matrix(weights.embedding, {whole("tok_emb.weight")}));
+    P5_OK(embedding(weights.embedding, "tok_emb.weight"));
     if (model_.factored_embedding()) {
-      P5_OK(matrix(weights.embedding_in, {whole("embed_proj.weight")}));
-      P5_OK(matrix(weights.embedding_out, {whole("embed_proj_rev.weight")}));
+      P5_OK(embedding(weights.embedding_in, "embed_proj.weight"));
+      P5_OK(embedding(weights.embedding_out, "embed_proj_rev.weight"));
     }
     for (std::size_t i = 0; i < weights.layers.size(); ++i) {
       LayerWeights& layer = weights.layers[i];
@@ -124,8 +130,8 @@ class Loader {
   }
 
   Status load_gpt2(NetworkWeights& weights) {
-    P5_OK(matrix(weights.embedding, {whole("transformer.wte.weight")}));
-    P5_OK(matrix(weights.positions, {whole("transformer.wpe.weight")}));
+    P5_OK(embedding(weights.embedding, "transformer.wte.weight"));
+    P5_OK(embedding(weights.positions, "transformer.wpe.weight"));
     for (std::size_t i = 0; i < weights.layers.size(); ++i) {
       LayerWeights& layer = weights.layers[i];
       const std::string block = "transformer.h." + std::to_string(i) + ".";
@@ -141,7 +147,7 @@ class Loader {
 
   const StoredModel& stored_;
   const ModelConfig& model_;
-  bool base5_;
+  Base5 layers_, embedding_;
 };
 
 }  // namespace
@@ -172,9 +178,9 @@ std::uint64_t NetworkWeights::bytes() const {
   return total + values * sizeof(float);
 }
 
-Result<NetworkWeights> load_weights(const StoredModel& model, bool base5) {
+Result<NetworkWeights> load_weights(const StoredModel& model, Base5 layers, Base5 embedding) {
   P5_OK(check_stored(model));
-  return Loader(model, base5).load();
+  return Loader(model, layers, embedding).load();
 }
 
 }  // namespace par5

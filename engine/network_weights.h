@@ -28,7 +28,8 @@ struct NetworkWeights {
   std::uint64_t bytes() const;            // all weights
 };
 
-// Checks the configuration and every tensor's shape, sizes and values, so that kernels need not. `base5`: pack_matrix.
-Result<NetworkWeights> load_weights(const StoredModel& model, bool base5);
+// Checks the configuration and every tensor's shape, sizes and values, so that kernels need not. `layers` and
+// `embedding` are the formats of five-level weights that the kernels read there (pack_matrix).
+Result<NetworkWeights> load_weights(const StoredModel& model, Base5 layers, Base5 embedding);
 
 }  // namespace par5

@@ -16,7 +16,7 @@ std::size_t bits_of(PackedFormat format) {
   return format == PackedFormat::bits2 ? 2 : format == PackedFormat::bits4 ? 4 : 8;
 }
 
-// Where a code stands: a word of the panel (without its output) and a shift.
+// Where a code stands, as far as its input says: a word and a shift.
 struct Place {
   std::size_t word = 0;
   unsigned shift = 0;
@@ -29,13 +29,15 @@ Place place_of(const PackedMatrix& matrix, std::size_t input) {
   const auto within = static_cast<unsigned>(index % per_word);
   Place place;
   place.word = (group * matrix.lines + index / per_word) * kPanel;
+  constexpr unsigned kPowers[3] = {1, 5, 25};
   switch (matrix.format) {
-    case PackedFormat::base5: {
-      constexpr unsigned kPowers[3] = {1, 5, 25};
+    case PackedFormat::columns:
+      place.factor = kPowers[within];
+      break;
+    case PackedFormat::base5:
       place.shift = 8 * (within / 3);
       place.factor = kPowers[within % 3];
       break;
-    }
     case PackedFormat::half:
       place.shift = 16 * within;
       break;
@@ -45,20 +47,40 @@ Place place_of(const PackedMatrix& matrix, std::size_t input) {
   return place;
 }
 
+// The same for the output: the first word, and a shift that is added.
+struct OutputPlace {
+  std::size_t word = 0;
+  unsigned shift = 0;
+};
+
+OutputPlace place_of_output(const PackedMatrix& matrix, std::size_t output) {
+  const std::size_t unit = matrix.groups * matrix.lines * kPanel;
+  if (matrix.format != PackedFormat::columns) return {output / kPanel * unit + output % kPanel, 0};
+  const std::size_t column = column_of_output(output % kBlock);
+  return {output / kBlock * unit + column / 4, static_cast<unsigned>(8 * (column % 4))};
+}
+
+std::uint32_t word_at(const PackedMatrix& matrix, std::size_t output, const Place& place) {
+  const OutputPlace at = place_of_output(matrix, output);
+  return matrix.words[at.word + place.word] >> (at.shift + place.shift);
+}
+
 tl::unexpected<Error> bad_weight(const StoredTensor& tensor, std::size_t index, const char* what) {
   return bad_data("value " + std::to_string(index) + " of tensor '" + tensor.spec.name + "' " + what, {}, index,
                   tensor.spec.name);
 }
 
-// The format that takes the fewest lines for this grid and group.
-PackedFormat choose_format(Grid grid, std::size_t group, bool base5) {
+// The format that takes the fewest lines for this grid and group, among those that the kernels read.
+PackedFormat choose_format(Grid grid, std::size_t group, Base5 base5) {
+  if (base5 == Base5::columns && max_code(grid) <= 2) return PackedFormat::columns;
   PackedFormat best = max_code(grid) <= 1   ? PackedFormat::bits2
                       : max_code(grid) <= 7 ? PackedFormat::bits4
                                             : PackedFormat::bits8;
   const auto lines = [&](PackedFormat format) {
     return (group + inputs_per_word(format) - 1) / inputs_per_word(format);
   };
-  if (base5 && max_code(grid) == 2 && lines(PackedFormat::base5) < lines(best)) best = PackedFormat::base5;
+  if (base5 == Base5::panels && max_code(grid) == 2 && lines(PackedFormat::base5) < lines(best))
+    best = PackedFormat::base5;
   return best;
 }
 
@@ -67,14 +89,9 @@ void allocate(PackedMatrix& matrix) {
   matrix.groups = (matrix.inputs + matrix.group - 1) / matrix.group;
   matrix.lines = (matrix.group + per_word - 1) / per_word;
   const std::size_t panels = matrix.blocks() * kPanelsPerBlock;
-  matrix.words.assign(panels * matrix.groups * matrix.lines * kPanel, 0);
+  const std::size_t units = matrix.format == PackedFormat::columns ? matrix.blocks() : panels;
+  matrix.words.assign(units * matrix.groups * matrix.lines * kPanel, 0);
   if (matrix.quantized()) matrix.scales.assign(panels * matrix.groups * kPanel, 0.0f);
-}
-
-// The first word of an output; the word of an input stands Place::word further on.
-std::uint32_t* output_words(PackedMatrix& matrix, std::size_t output) {
-  const std::size_t panel = output / kPanel;
-  return matrix.words.data() + panel * matrix.groups * matrix.lines * kPanel + output % kPanel;
 }
 
 Status pack_quantized(PackedMatrix& matrix, std::span<const Place> places, const MatrixRows& rows,
@@ -86,13 +103,15 @@ Status pack_quantized(PackedMatrix& matrix, std::span<const Place> places, const
   const std::size_t scale_inputs = per_row <= 1 ? matrix.inputs : matrix.inputs / per_row;
   for (std::size_t r = 0; r < static_cast<std::size_t>(rows.count); ++r) {
     const std::size_t row = static_cast<std::size_t>(rows.first) + r, output = first_output + r;
-    std::uint32_t* words = output_words(matrix, output);
+    const OutputPlace at = place_of_output(matrix, output);
+    std::uint32_t* words = matrix.words.data() + at.word;
     for (std::size_t input = 0; input < matrix.inputs; ++input) {
       const int code = tensor.codes[row * matrix.inputs + input];
       if (code < -limit || code > limit)
         return bad_weight(*rows.tensor, row * matrix.inputs + input, "is outside its grid");
       const Place& place = places[input];
-      words[place.word] += (static_cast<std::uint32_t>(code + matrix.offset) * place.factor) << place.shift;
+      words[place.word] += (static_cast<std::uint32_t>(code + matrix.offset) * place.factor)
+                           << (place.shift + at.shift);
     }
     for (std::size_t group = 0; group < matrix.groups; ++group) {
       const std::size_t index = row * per_row + (per_row == 0 ? 0 : group * matrix.group / scale_inputs);
@@ -108,7 +127,7 @@ Status pack_floats(PackedMatrix& matrix, std::span<const Place> places, const Ma
                    std::size_t first_output) {
   const auto* fp8 = std::get_if<Fp8Tensor>(&rows.tensor->data);
   for (std::size_t r = 0; r < static_cast<std::size_t>(rows.count); ++r) {
-    std::uint32_t* words = output_words(matrix, first_output + r);
+    std::uint32_t* words = matrix.words.data() + place_of_output(matrix, first_output + r).word;
     for (std::size_t input = 0; input < matrix.inputs; ++input) {
       const std::size_t index = (static_cast<std::size_t>(rows.first) + r) * matrix.inputs + input;
       std::uint32_t code = 0;
@@ -137,6 +156,8 @@ std::size_t inputs_per_word(PackedFormat format) {
       return 8;
     case PackedFormat::base5:
       return 12;
+    case PackedFormat::columns:
+      return 3;
     case PackedFormat::half:
       return 2;
     case PackedFormat::bits8:
@@ -148,8 +169,9 @@ std::size_t inputs_per_word(PackedFormat format) {
 
 int code_at(const PackedMatrix& matrix, std::size_t output, std::size_t input) {
   const Place place = place_of(matrix, input);
-  const std::uint32_t word = matrix.panel_words(output / kPanel)[place.word + output % kPanel] >> place.shift;
-  if (matrix.format == PackedFormat::base5) return static_cast<int>((word & 0xffu) / place.factor % 5u) - matrix.offset;
+  const std::uint32_t word = word_at(matrix, output, place);
+  if (matrix.format == PackedFormat::base5 || matrix.format == PackedFormat::columns)
+    return static_cast<int>((word & 0xffu) / place.factor % 5u) - matrix.offset;
   return static_cast<int>(word & ((1u << bits_of(matrix.format)) - 1u)) - matrix.offset;
 }
 
@@ -158,13 +180,12 @@ float weight_at(const PackedMatrix& matrix, std::size_t output, std::size_t inpu
     const float scale = matrix.panel_scales(output / kPanel)[input / matrix.group * kPanel + output % kPanel];
     return static_cast<float>(code_at(matrix, output, input)) * scale;
   }
-  const Place place = place_of(matrix, input);
-  const std::uint32_t word = matrix.panel_words(output / kPanel)[place.word + output % kPanel] >> place.shift;
+  const std::uint32_t word = word_at(matrix, output, place_of(matrix, input));
   if (matrix.format == PackedFormat::half) return float_from_half(static_cast<std::uint16_t>(word & 0xffffu));
   return float_from_e4m3(static_cast<std::uint8_t>(word & 0xffu)) * matrix.multiplier;
 }
 
-Result<PackedMatrix> pack_matrix(std::span<const MatrixRows> parts, bool base5) {
+Result<PackedMatrix> pack_matrix(std::span<const MatrixRows> parts, Base5 base5) {
   PackedMatrix matrix;
   const StoredTensor& first = *parts.front().tensor;
   matrix.inputs = static_cast<std::size_t>(first.spec.shape[1]);
@@ -179,7 +200,8 @@ Result<PackedMatrix> pack_matrix(std::span<const MatrixRows> parts, bool base5) 
     matrix.group = quantizer.granularity == Granularity::group ? static_cast<std::size_t>(quantizer.group)
                                                                : std::min(matrix.inputs, kLongestGroup);
     matrix.format = choose_format(quantizer.grid, matrix.group, base5);
-    matrix.offset = max_code(quantizer.grid);
+    const bool five = matrix.format == PackedFormat::base5 || matrix.format == PackedFormat::columns;
+    matrix.offset = five ? 2 : max_code(quantizer.grid);
   } else {
     matrix.group = matrix.inputs;
     matrix.format = std::holds_alternative<Fp8Tensor>(first.data) ? PackedFormat::e4m3 : PackedFormat::half;

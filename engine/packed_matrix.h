@@ -8,6 +8,10 @@
 //   f) + byte base5                u0 + 5·u1 + 25·u2 with u = code + 2; byte b of word t, digit d: input 12·t + 3·b + d
 //   e4m3                 fp8 codes; byte b of word t: input 4·t + b
 //   half                 fp16 codes; half h of word t: input 2·t + h
+// One format has lines of 64 outputs, a byte each, so that one lookup serves them all:
+//   columns              base-5 bytes as above; words [block][group of inputs][line][16], line t: inputs 3·t … 3·t + 2
+//   of the
+//                        block's outputs in the order of column_of_output
 #pragma once
 
 #include <cstdint>
@@ -18,7 +22,7 @@
 
 namespace par5 {
 
-enum class PackedFormat : std::uint8_t { bits2, bits4, bits8, base5, e4m3, half };
+enum class PackedFormat : std::uint8_t { bits2, bits4, bits8, base5, columns, e4m3, half };
 
 constexpr std::size_t kPanel = 16;  // outputs of a panel: the words of a line
 constexpr std::size_t kBlock = 64;  // outputs of a block
@@ -35,14 +39,23 @@ struct PackedMatrix {
   AlignedVector<std::uint32_t> words;
   AlignedVector<float> scales;  // quantised formats only
 
-  bool quantized() const { return format <= PackedFormat::base5; }
+  bool quantized() const { return format <= PackedFormat::columns; }
   std::size_t blocks() const { return (outputs + kBlock - 1) / kBlock; }
   std::size_t bytes() const { return words.size() * sizeof(std::uint32_t) + scales.size() * sizeof(float); }
   const std::uint32_t* panel_words(std::size_t panel) const { return words.data() + panel * groups * lines * kPanel; }
+  // The lines of a block, where the format is `columns`.
+  const std::uint32_t* column_words(std::size_t block) const { return words.data() + block * groups * lines * kPanel; }
   const float* panel_scales(std::size_t panel) const { return scales.data() + panel * groups * kPanel; }
 };
 
-// Inputs that one word of the format holds.
+// Where a line of columns has the byte of an output (0 … 63): the order in which 16-bit sums that are made of
+// interleaved low and high bytes widen to 32 bits.
+constexpr std::size_t column_of_output(std::size_t output) {
+  const std::size_t eighth = output / 8;
+  return (eighth < 4 ? 2 * eighth : 2 * (eighth - 4) + 1) * 8 + output % 8;
+}
+
+// Inputs that one word of the format holds; columns: inputs of a line.
 std::size_t inputs_per_word(PackedFormat format);
 
 // The weight of one output and input, exactly; the readable definition of the layout.
@@ -57,8 +70,11 @@ struct MatrixRows {
   std::int64_t count = 0;
 };
 
-// Packs rows of one or more matrices of equal width and storage, one below the other. `base5` allows that format, which
-// only some kernels read. Codes outside their grid and values that are not finite are bad_data.
-Result<PackedMatrix> pack_matrix(std::span<const MatrixRows> parts, bool base5);
+// Formats that only some kernels read, for grids of at most five levels.
+enum class Base5 { no, panels, columns };
+
+// Packs rows of one or more matrices of equal width and storage, one below the other. Codes outside their grid and
+// values that are not finite are bad_data.
+Result<PackedMatrix> pack_matrix(std::span<const MatrixRows> parts, Base5 base5);
 
 }  // namespace par5
