@@ -32,11 +32,11 @@ void add_common_options(CLI::App& app, CommonOptions& common) {
   app.add_flag("-v,--verbose", common.verbose, "Print more about what is done");
 }
 
-// Reports end up on stdout whole: a closed pipe or a full disk is an error, not silence.
+// Reports end up on stdout whole: a full disk is an error, not silence. A reader that has seen enough (`| head`) is none.
 Status print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    return io_failure("cannot write to standard output", "-", errno);
-  return {};
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return {};
+  if (errno == EPIPE) return {};
+  return io_failure("cannot write to standard output", "-", errno);
 }
 
 Json error_object(const Error& error) {
