@@ -83,7 +83,7 @@ struct WeightSet {
     for (const StoredTensor& tensor : model.tensors) {
       if (!std::holds_alternative<QuantizedTensor>(tensor.data)) continue;
       const MatrixRows all{&tensor, 0, tensor.spec.shape[0]};
-      matrices.push_back(pack_matrix({&all, 1}, int8 ? kernels.integer_base5 : kernels.base5).value());
+      matrices.push_back(pack_matrix({&all, 1}, int8 ? kernels.integer_packing : kernels.packing).value());
     }
     x.resize(rows * 4096);
     std::mt19937 generator(2);

@@ -66,8 +66,14 @@ Result<Engine> Engine::create(const StoredModel& model, const EngineOptions& opt
   P5_TRY(const Kernels* kernels, find_kernels(options.kernel));
   const std::size_t threads = std::min(thread_count(options.threads), kMostThreads);
   try {
-    const Base5 layers = options.arithmetic == Arithmetic::int8 ? kernels->integer_base5 : kernels->base5;
-    P5_TRY(NetworkWeights weights, load_weights(model, layers, kernels->base5));
+    if (options.arithmetic == Arithmetic::fp32_adds && max_code(model.quantizer.grid) > 2)
+      return usage_error("the arithmetic fp32-adds is for grids of at most five levels, not " +
+                             std::string(grid_name(model.quantizer.grid)),
+                         "arithmetic");
+    const Packing layers = options.arithmetic == Arithmetic::int8        ? kernels->integer_packing
+                           : options.arithmetic == Arithmetic::fp32_adds ? kernels->adds_packing
+                                                                         : kernels->packing;
+    P5_TRY(NetworkWeights weights, load_weights(model, layers, kernels->packing));
     return Engine(std::make_unique<State>(std::move(weights), *kernels, options, threads));
   } catch (const std::bad_alloc&) {
     return resource_limit("there is not enough memory for the model's weights");

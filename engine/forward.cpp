@@ -99,21 +99,27 @@ void Forward::normalize(const Rows& from, Rows& to, const AlignedVector<float>& 
 void Forward::prepare(Rows& input, const PackedMatrix& matrix, bool output_projection) {
   const bool normed =
       model_.linear_norm == LinearNorm::all || (model_.linear_norm == LinearNorm::outputs && output_projection);
-  const bool quantized = arithmetic_ == Arithmetic::int8;
-  const std::size_t words = activation_words(matrix), groups = matrix.groups;
-  if (quantized) {
-    quantized_words_.resize(std::max(quantized_words_.size(), rows_ * words));
-    quantized_starts_.resize(std::max(quantized_starts_.size(), rows_ * groups));
+  if (arithmetic_ == Arithmetic::int8) {
+    quantized_words_.resize(std::max(quantized_words_.size(), rows_ * activation_words(matrix)));
+    quantized_starts_.resize(std::max(quantized_starts_.size(), rows_ * matrix.groups));
     quantized_steps_.resize(std::max(quantized_steps_.size(), rows_));
   }
-  if (!normed && !quantized) return;
+  if (arithmetic_ == Arithmetic::fp32_adds) tables_.resize(std::max(tables_.size(), rows_ * table_floats(matrix)));
+  if (!normed && arithmetic_ == Arithmetic::fp32) return;
   each_row([&](std::size_t row) {
     if (normed) kernels_.rms_norm(input[row], matrix.inputs, input[row]);
-    if (quantized)
-      kernels_.quantize_row(input[row], matrix,
-                            {quantized_words_.data() + row * words, quantized_starts_.data() + row * groups,
-                             quantized_steps_.data() + row});
+    convert(input, matrix, row);
   });
+}
+
+// Makes the arithmetic's own form of one row.
+void Forward::convert(const Rows& input, const PackedMatrix& matrix, std::size_t row) {
+  if (arithmetic_ == Arithmetic::int8)
+    kernels_.quantize_row(input[row], matrix,
+                          {quantized_words_.data() + row * activation_words(matrix),
+                           quantized_starts_.data() + row * matrix.groups, quantized_steps_.data() + row});
+  if (arithmetic_ == Arithmetic::fp32_adds)
+    kernels_.adds_tables(input[row], matrix, tables_.data() + row * table_floats(matrix));
 }
 
 void Forward::multiply(const Rows& input, const PackedMatrix& matrix, Rows& out) {
@@ -125,7 +131,11 @@ void Forward::multiply(const Rows& input, const PackedMatrix& matrix, Rows& out)
   const std::size_t at_once = threads == 1 ? blocks : std::clamp<std::size_t>(blocks / (2 * threads), 1, 4);
   pool_.run((blocks + at_once - 1) / at_once, [&](std::size_t task, std::size_t) {
     const std::size_t first = task * at_once, count = std::min(at_once, blocks - first);
-    kernels_.integer_product(matrix, first, count, quantized, out[0] + first * kBlock, out.stride);
+    float* to = out[0] + first * kBlock;
+    if (arithmetic_ == Arithmetic::int8)
+      kernels_.integer_product(matrix, first, count, quantized, to, out.stride);
+    else
+      kernels_.adds_product(matrix, first, count, tables_.data(), rows_, to, out.stride);
   });
 }
 
@@ -159,15 +169,8 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
     // What follows serves only the wanted rows.
     keep_wanted();
     if (rows_ == 0) return;
-    if (arithmetic_ == Arithmetic::int8) {
-      // normed_ already has the norm of linear_norm; only its int8 form is made again for the rows that stay.
-      const std::size_t words = activation_words(weights.query), groups = weights.query.groups;
-      each_row([&](std::size_t row) {
-        kernels_.quantize_row(normed_[row], weights.query,
-                              {quantized_words_.data() + row * words, quantized_starts_.data() + row * groups,
-                               quantized_steps_.data() + row});
-      });
-    }
+    // normed_ already has the norm of linear_norm; only its other form is made again for the rows that stay.
+    each_row([&](std::size_t row) { convert(normed_, weights.query, row); });
   }
   multiply(normed_, weights.query, query_);
   prepare_queries(state, layer);

@@ -61,8 +61,9 @@ class Forward {
   void each_row(const Work& work);
   void embed();
   void normalize(const Rows& from, Rows& to, const AlignedVector<float>& gain);
-  // Makes `input` ready for the products that follow: the norm of linear_norm, the int8 form.
+  // Makes `input` ready for the products that follow: the norm of linear_norm, the arithmetic's own form.
   void prepare(Rows& input, const PackedMatrix& matrix, bool output_projection);
+  void convert(const Rows& input, const PackedMatrix& matrix, std::size_t row);
   void multiply(const Rows& input, const PackedMatrix& matrix, Rows& out);
   void multiply_floats(const float* input, std::size_t input_stride, std::size_t rows, const PackedMatrix& matrix,
                        Rows& out);
@@ -84,10 +85,11 @@ class Forward {
   std::size_t rows_ = 0;
   Rows x_, x0_, normed_, query_, key_value_, mixed_, branch_, hidden_, features_, head_;
   std::vector<Rows> skips_;
-  // int8 form of the last prepared input.
+  // Forms of the last prepared input: int8, and the tables of fp32-adds.
   AlignedVector<std::uint32_t> quantized_words_;
   std::vector<std::int32_t> quantized_starts_;
   std::vector<float> quantized_steps_;
+  AlignedVector<float> tables_;
   // Per thread: a decoded panel; scores and sums of a block of queries.
   std::vector<AlignedVector<float>> panels_, scores_, sums_;
 };

@@ -11,6 +11,11 @@ std::size_t activation_words(const PackedMatrix& matrix) {
   return matrix.groups * matrix.lines * inputs_per_word(matrix.format) / 4;
 }
 
+std::size_t table_floats(const PackedMatrix& matrix) {
+  const std::size_t pairs = (matrix.group + 1) / 2;
+  return matrix.format == PackedFormat::pairs ? matrix.groups * pairs * kPairPlaces : matrix.inputs * kMultiples;
+}
+
 std::vector<const Kernels*> available_kernels() {
   std::vector<const Kernels*> kernels = vector_kernels();
   kernels.push_back(&scalar_kernels());

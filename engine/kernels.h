@@ -31,11 +31,17 @@ struct QuantizedRows {
   std::size_t rows = 0;
 };
 
+// fp32-adds: a token's activations as tables, floats that adds_product looks up (docs/arithmetic.md, "Matrix
+// products").
+//   pairs        32 places for every pair of inputs: their sum for each of the 25 codes of the pair
+//   bits2, bits4 8 places for every input: its multiple for each code + offset
+constexpr std::size_t kPairPlaces = 32, kMultiples = 8;
+std::size_t table_floats(const PackedMatrix& matrix);
+
 struct Kernels {
   const char* name;
-  // The formats of five-level weights that decode and integer_product read, and that integer_product alone prefers.
-  Base5 base5;
-  Base5 integer_base5;
+  // The formats of quantised weights that decode and product read, and what the other arithmetics' products prefer.
+  Packing packing, integer_packing, adds_packing;
 
   // Weights of one block (64 outputs) for inputs first … first + count - 1, as out [count][64].
   void (*decode)(const PackedMatrix& matrix, std::size_t block, std::size_t first, std::size_t count, float* out);
@@ -48,6 +54,12 @@ struct Kernels {
   // The int8 product of blocks first … first + count - 1: out[r][0 … 64 · count - 1].
   void (*integer_product)(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x,
                           float* out, std::size_t out_stride);
+
+  // The tables of one row x [matrix.inputs]: out [table_floats(matrix)].
+  void (*adds_tables)(const float* x, const PackedMatrix& matrix, float* out);
+  // The fp32-adds product of blocks first … first + count - 1 with rows of such tables; `out` as in integer_product.
+  void (*adds_product)(const PackedMatrix& matrix, std::size_t first, std::size_t count, const float* tables,
+                       std::size_t rows, float* out, std::size_t out_stride);
 
   // Elementwise and row kernels over n values. `out` may be an input.
   void (*rms_norm)(const float* x, std::size_t n, float* out);

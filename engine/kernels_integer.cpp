@@ -13,7 +13,7 @@
 
 namespace par5::integer {
 
-Kernels portable() { return {Base5::no, Base5::no, scalar_kernels().integer_product}; }
+Kernels portable() { return {Packing::bits, Packing::bits, scalar_kernels().integer_product}; }
 
 #if defined(__x86_64__)
 
@@ -364,9 +364,9 @@ void avx2_product(const PackedMatrix& matrix, std::size_t first, std::size_t cou
 
 }  // namespace
 
-Kernels avx2() { return {Base5::no, Base5::no, avx2_product}; }
-Kernels avx512_vnni() { return {Base5::panels, Base5::panels, vnni_product}; }
-Kernels avx512_table() { return {Base5::panels, Base5::columns, table_product}; }
+Kernels avx2() { return {Packing::bits, Packing::bits, avx2_product}; }
+Kernels avx512_vnni() { return {Packing::base5, Packing::base5, vnni_product}; }
+Kernels avx512_table() { return {Packing::base5, Packing::columns, table_product}; }
 
 PAR5_VNNI void build_tables(const std::int8_t* activations, std::size_t lines, std::uint32_t* tables) {
   alignas(64) std::uint8_t even_bytes[64];

@@ -7,7 +7,7 @@
 namespace par5::integer {
 
 struct Kernels {
-  Base5 base5, integer_base5;  // as in par5::Kernels
+  Packing packing, integer_packing;  // as in par5::Kernels
   void (*product)(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x, float* out,
                   std::size_t out_stride);
 };

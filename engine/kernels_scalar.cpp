@@ -102,6 +102,37 @@ void integer_product(const PackedMatrix& matrix, std::size_t first, std::size_t 
       out[r * out_stride + o] = integer_output(matrix, first * kBlock + o, x.words + r * words, x.steps[r]);
 }
 
+// The multiple of each input for each code + offset. 2x is x + x.
+void adds_tables(const float* x, const PackedMatrix& matrix, float* out) {
+  for (std::size_t i = 0; i < matrix.inputs; ++i, out += kMultiples) {
+    const float multiples[5] = {-(x[i] + x[i]), -x[i], 0.0f, x[i], x[i] + x[i]};
+    std::fill(out, out + kMultiples, 0.0f);
+    for (int code = -matrix.offset; code <= matrix.offset; ++code) out[code + matrix.offset] = multiples[code + 2];
+  }
+}
+
+void adds_product(const PackedMatrix& matrix, std::size_t first, std::size_t count, const float* tables,
+                  std::size_t rows, float* out, std::size_t out_stride) {
+  const std::size_t row_floats = table_floats(matrix);
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t o = 0; o < count * kBlock; ++o) {
+      const std::size_t output = first * kBlock + o;
+      const auto multiple = [&](std::size_t input) {
+        return tables[r * row_floats + input * kMultiples +
+                      static_cast<std::size_t>(code_at(matrix, output, input) + matrix.offset)];
+      };
+      float total = 0.0f;
+      for (std::size_t group = 0; group < matrix.groups; ++group) {
+        const std::size_t begin = group * matrix.group, end = std::min(begin + matrix.group, matrix.inputs);
+        float sum = 0.0f;
+        for (std::size_t i = begin; i < end; i += 2)
+          sum = sum + (i + 1 < end ? multiple(i) + multiple(i + 1) : multiple(i));
+        total = std::fma(sum, matrix.panel_scales(output / kPanel)[group * kPanel + output % kPanel], total);
+      }
+      out[r * out_stride + o] = total;
+    }
+}
+
 void rms_norm(const float* x, std::size_t n, float* out) {
   float lanes[kLanes] = {};
   for (std::size_t i = 0; i < n; ++i) lanes[i % kLanes] = std::fma(x[i], x[i], lanes[i % kLanes]);
@@ -236,10 +267,30 @@ bool all_finite(const float* x, std::size_t n) {
 }  // namespace
 
 const Kernels& scalar_kernels() {
-  static const Kernels kernels = {"scalar",        Base5::no,    Base5::no,  decode,   product, quantize_row,
-                                  integer_product, rms_norm,     layer_norm, multiply, scale,   add,
-                                  add_scaled,      mix,          activate,   rotate,   softmax, finish_logits,
-                                  log_softmax,     exponentials, all_finite};
+  static const Kernels kernels = {.name = "scalar",
+                                  .packing = Packing::bits,
+                                  .integer_packing = Packing::bits,
+                                  .adds_packing = Packing::bits,
+                                  .decode = decode,
+                                  .product = product,
+                                  .quantize_row = quantize_row,
+                                  .integer_product = integer_product,
+                                  .adds_tables = adds_tables,
+                                  .adds_product = adds_product,
+                                  .rms_norm = rms_norm,
+                                  .layer_norm = layer_norm,
+                                  .multiply = multiply,
+                                  .scale = scale,
+                                  .add = add,
+                                  .add_scaled = add_scaled,
+                                  .mix = mix,
+                                  .activate = activate,
+                                  .rotate = rotate,
+                                  .softmax = softmax,
+                                  .finish_logits = finish_logits,
+                                  .log_softmax = log_softmax,
+                                  .exponentials = exponentials,
+                                  .all_finite = all_finite};
   return kernels;
 }
 

@@ -13,6 +13,7 @@
 
 #include "engine/elementary.h"
 #include "engine/kernels.h"
+#include "engine/kernels_adds.h"
 #include "engine/kernels_integer.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -214,7 +215,10 @@ HWY_INLINE void DecodeLine(const PackedMatrix& matrix, const std::uint32_t* line
       return DecodeFloats<16, 13>(line, 0x1p112f, 1.0f, out);
     case PackedFormat::base5:
       return integer::decode_base5_line(line, scales, out);
-    case PackedFormat::columns:  // int8 products only
+    case PackedFormat::single:
+      return static_cast<void>(std::memcpy(out, line, kPanel * sizeof(float)));
+    case PackedFormat::columns:  // other arithmetics' products only
+    case PackedFormat::pairs:
       return;
   }
 }
@@ -539,28 +543,31 @@ bool AllFinite(const float* x, std::size_t n) {
   return true;
 }
 
-Kernels MakeKernels(const char* name, const integer::Kernels& integer) {
-  return {name,
-          integer.base5,
-          integer.integer_base5,
-          Decode,
-          Product,
-          QuantizeRow,
-          integer.product,
-          RmsNorm,
-          LayerNorm,
-          Multiply,
-          Scale,
-          Add,
-          AddScaled,
-          Mix,
-          Activate,
-          Rotate,
-          Softmax,
-          FinishLogits,
-          LogSoftmax,
-          Exponentials,
-          AllFinite};
+Kernels MakeKernels(const char* name, const integer::Kernels& integer, const adds::Kernels& adds) {
+  return {.name = name,
+          .packing = integer.packing,
+          .integer_packing = integer.integer_packing,
+          .adds_packing = adds.packing,
+          .decode = Decode,
+          .product = Product,
+          .quantize_row = QuantizeRow,
+          .integer_product = integer.product,
+          .adds_tables = adds.tables,
+          .adds_product = adds.product,
+          .rms_norm = RmsNorm,
+          .layer_norm = LayerNorm,
+          .multiply = Multiply,
+          .scale = Scale,
+          .add = Add,
+          .add_scaled = AddScaled,
+          .mix = Mix,
+          .activate = Activate,
+          .rotate = Rotate,
+          .softmax = Softmax,
+          .finish_logits = FinishLogits,
+          .log_softmax = LogSoftmax,
+          .exponentials = Exponentials,
+          .all_finite = AllFinite};
 }
 
 #endif
@@ -575,9 +582,9 @@ std::vector<const Kernels*> vector_kernels() {
   const std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
   std::vector<const Kernels*> kernels;
 #if HWY_TARGETS & HWY_AVX3
-  static const Kernels avx512_vnni = N_AVX3::MakeKernels("avx512-vnni", integer::avx512_vnni());
-  static const Kernels avx512_table = N_AVX3::MakeKernels("avx512-table", integer::avx512_table());
-  static const Kernels avx512 = N_AVX3::MakeKernels("avx512", integer::avx2());
+  static const Kernels avx512_vnni = N_AVX3::MakeKernels("avx512-vnni", integer::avx512_vnni(), adds::avx512());
+  static const Kernels avx512_table = N_AVX3::MakeKernels("avx512-table", integer::avx512_table(), adds::avx512());
+  static const Kernels avx512 = N_AVX3::MakeKernels("avx512", integer::avx2(), adds::avx512());
   if (targets & HWY_AVX3) {
     if (integer::cpu_has_avx512_vnni()) {
       kernels.push_back(&avx512_vnni);
@@ -587,11 +594,11 @@ std::vector<const Kernels*> vector_kernels() {
   }
 #endif
 #if HWY_TARGETS & HWY_AVX2
-  static const Kernels avx2 = N_AVX2::MakeKernels("avx2", integer::avx2());
+  static const Kernels avx2 = N_AVX2::MakeKernels("avx2", integer::avx2(), adds::avx2());
   if (targets & HWY_AVX2) kernels.push_back(&avx2);
 #endif
 #if HWY_TARGETS & HWY_NEON
-  static const Kernels neon = N_NEON::MakeKernels("neon", integer::portable());
+  static const Kernels neon = N_NEON::MakeKernels("neon", integer::portable(), adds::portable());
   if (targets & HWY_NEON) kernels.push_back(&neon);
 #endif
   return kernels;

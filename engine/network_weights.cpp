@@ -51,7 +51,7 @@ Status check_stored(const StoredModel& stored) {
 
 class Loader {
  public:
-  Loader(const StoredModel& stored, Base5 layers, Base5 embedding)
+  Loader(const StoredModel& stored, Packing layers, Packing embedding)
       : stored_(stored), model_(stored.model), layers_(layers), embedding_(embedding) {}
 
   Result<NetworkWeights> load() {
@@ -147,7 +147,7 @@ class Loader {
 
   const StoredModel& stored_;
   const ModelConfig& model_;
-  Base5 layers_, embedding_;
+  Packing layers_, embedding_;
 };
 
 }  // namespace
@@ -178,7 +178,7 @@ std::uint64_t NetworkWeights::bytes() const {
   return total + values * sizeof(float);
 }
 
-Result<NetworkWeights> load_weights(const StoredModel& model, Base5 layers, Base5 embedding) {
+Result<NetworkWeights> load_weights(const StoredModel& model, Packing layers, Packing embedding) {
   P5_OK(check_stored(model));
   return Loader(model, layers, embedding).load();
 }

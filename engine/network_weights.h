@@ -30,6 +30,6 @@ struct NetworkWeights {
 
 // Checks the configuration and every tensor's shape, sizes and values, so that kernels need not. `layers` and
 // `embedding` are the formats of five-level weights that the kernels read there (pack_matrix).
-Result<NetworkWeights> load_weights(const StoredModel& model, Base5 layers, Base5 embedding);
+Result<NetworkWeights> load_weights(const StoredModel& model, Packing layers, Packing embedding);
 
 }  // namespace par5

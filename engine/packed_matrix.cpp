@@ -20,7 +20,7 @@ std::size_t bits_of(PackedFormat format) {
 struct Place {
   std::size_t word = 0;
   unsigned shift = 0;
-  unsigned factor = 1;  // base5: 1, 5 or 25
+  unsigned factor = 1;  // of base-5 digits: 1, 5 or 25
 };
 
 Place place_of(const PackedMatrix& matrix, std::size_t input) {
@@ -38,8 +38,14 @@ Place place_of(const PackedMatrix& matrix, std::size_t input) {
       place.shift = 8 * (within / 3);
       place.factor = kPowers[within % 3];
       break;
+    case PackedFormat::pairs:
+      place.shift = 5 * (within / 2);
+      place.factor = kPowers[within % 2];
+      break;
     case PackedFormat::half:
       place.shift = 16 * within;
+      break;
+    case PackedFormat::single:
       break;
     default:
       place.shift = 8 * (within % 4) + static_cast<unsigned>(bits_of(matrix.format)) * (within / 4);
@@ -71,15 +77,16 @@ tl::unexpected<Error> bad_weight(const StoredTensor& tensor, std::size_t index, 
 }
 
 // The format that takes the fewest lines for this grid and group, among those that the kernels read.
-PackedFormat choose_format(Grid grid, std::size_t group, Base5 base5) {
-  if (base5 == Base5::columns && max_code(grid) <= 2) return PackedFormat::columns;
+PackedFormat choose_format(Grid grid, std::size_t group, Packing packing) {
+  if (packing == Packing::columns && max_code(grid) <= 2) return PackedFormat::columns;
+  if (packing == Packing::pairs && max_code(grid) <= 2) return PackedFormat::pairs;
   PackedFormat best = max_code(grid) <= 1   ? PackedFormat::bits2
                       : max_code(grid) <= 7 ? PackedFormat::bits4
                                             : PackedFormat::bits8;
   const auto lines = [&](PackedFormat format) {
     return (group + inputs_per_word(format) - 1) / inputs_per_word(format);
   };
-  if (base5 == Base5::panels && max_code(grid) == 2 && lines(PackedFormat::base5) < lines(best))
+  if (packing == Packing::base5 && max_code(grid) == 2 && lines(PackedFormat::base5) < lines(best))
     best = PackedFormat::base5;
   return best;
 }
@@ -146,6 +153,18 @@ Status pack_floats(PackedMatrix& matrix, std::span<const Place> places, const Ma
   return {};
 }
 
+Status pack_values(PackedMatrix& matrix, const MatrixRows& rows, std::size_t first_output) {
+  const std::vector<float> values = rows.tensor->values();
+  for (std::size_t r = 0; r < static_cast<std::size_t>(rows.count); ++r) {
+    const std::size_t begin = (static_cast<std::size_t>(rows.first) + r) * matrix.inputs;
+    const std::span<const float> row(values.data() + begin, matrix.inputs);
+    for (std::size_t input = 0; input < matrix.inputs; ++input)
+      if (row[input] - row[input] != 0.0f) return bad_weight(*rows.tensor, begin + input, "is not finite");
+    set_row(matrix, first_output + r, row);
+  }
+  return {};
+}
+
 }  // namespace
 
 std::size_t inputs_per_word(PackedFormat format) {
@@ -155,11 +174,14 @@ std::size_t inputs_per_word(PackedFormat format) {
     case PackedFormat::bits4:
       return 8;
     case PackedFormat::base5:
+    case PackedFormat::pairs:
       return 12;
     case PackedFormat::columns:
       return 3;
     case PackedFormat::half:
       return 2;
+    case PackedFormat::single:
+      return 1;
     case PackedFormat::bits8:
     case PackedFormat::e4m3:
       break;
@@ -170,6 +192,7 @@ std::size_t inputs_per_word(PackedFormat format) {
 int code_at(const PackedMatrix& matrix, std::size_t output, std::size_t input) {
   const Place place = place_of(matrix, input);
   const std::uint32_t word = word_at(matrix, output, place);
+  if (matrix.format == PackedFormat::pairs) return static_cast<int>((word & 0x1fu) / place.factor % 5u) - matrix.offset;
   if (matrix.format == PackedFormat::base5 || matrix.format == PackedFormat::columns)
     return static_cast<int>((word & 0xffu) / place.factor % 5u) - matrix.offset;
   return static_cast<int>(word & ((1u << bits_of(matrix.format)) - 1u)) - matrix.offset;
@@ -181,11 +204,18 @@ float weight_at(const PackedMatrix& matrix, std::size_t output, std::size_t inpu
     return static_cast<float>(code_at(matrix, output, input)) * scale;
   }
   const std::uint32_t word = word_at(matrix, output, place_of(matrix, input));
+  if (matrix.format == PackedFormat::single) return std::bit_cast<float>(word);
   if (matrix.format == PackedFormat::half) return float_from_half(static_cast<std::uint16_t>(word & 0xffffu));
   return float_from_e4m3(static_cast<std::uint8_t>(word & 0xffu)) * matrix.multiplier;
 }
 
-Result<PackedMatrix> pack_matrix(std::span<const MatrixRows> parts, Base5 base5) {
+void set_row(PackedMatrix& matrix, std::size_t output, std::span<const float> values) {
+  std::uint32_t* words = matrix.words.data() + place_of_output(matrix, output).word;
+  for (std::size_t input = 0; input < values.size(); ++input)
+    words[input * kPanel] = std::bit_cast<std::uint32_t>(values[input]);
+}
+
+Result<PackedMatrix> pack_matrix(std::span<const MatrixRows> parts, Packing packing) {
   PackedMatrix matrix;
   const StoredTensor& first = *parts.front().tensor;
   matrix.inputs = static_cast<std::size_t>(first.spec.shape[1]);
@@ -195,13 +225,17 @@ Result<PackedMatrix> pack_matrix(std::span<const MatrixRows> parts, Base5 base5)
       return internal_error("matrices of different storage cannot be packed together: '" + rows.tensor->spec.name +
                             "'");
   }
-  if (const auto* quantized = std::get_if<QuantizedTensor>(&first.data)) {
+  if (packing == Packing::single) {
+    matrix.group = matrix.inputs;
+    matrix.format = PackedFormat::single;
+  } else if (const auto* quantized = std::get_if<QuantizedTensor>(&first.data)) {
     const QuantizerConfig& quantizer = quantized->quantizer;
     matrix.group = quantizer.granularity == Granularity::group ? static_cast<std::size_t>(quantizer.group)
                                                                : std::min(matrix.inputs, kLongestGroup);
-    matrix.format = choose_format(quantizer.grid, matrix.group, base5);
-    const bool five = matrix.format == PackedFormat::base5 || matrix.format == PackedFormat::columns;
-    matrix.offset = five ? 2 : max_code(quantizer.grid);
+    matrix.format = choose_format(quantizer.grid, matrix.group, packing);
+    const bool digits = matrix.format == PackedFormat::base5 || matrix.format == PackedFormat::columns ||
+                        matrix.format == PackedFormat::pairs;
+    matrix.offset = digits ? 2 : max_code(quantizer.grid);
   } else {
     matrix.group = matrix.inputs;
     matrix.format = std::holds_alternative<Fp8Tensor>(first.data) ? PackedFormat::e4m3 : PackedFormat::half;
@@ -217,7 +251,9 @@ Result<PackedMatrix> pack_matrix(std::span<const MatrixRows> parts, Base5 base5)
   for (std::size_t input = 0; input < matrix.inputs; ++input) places[input] = place_of(matrix, input);
   std::size_t output = 0;
   for (const MatrixRows& rows : parts) {
-    if (matrix.quantized())
+    if (matrix.format == PackedFormat::single)
+      P5_OK(pack_values(matrix, rows, output));
+    else if (matrix.quantized())
       P5_OK(pack_quantized(matrix, places, rows, output));
     else
       P5_OK(pack_floats(matrix, places, rows, output));

@@ -36,6 +36,21 @@ TEST(Agreement, Fp32MatchesDoublePrecisionForEveryKindOfModel) {
   }
 }
 
+TEST(Agreement, AddsOnlyMatchesDoublePrecisionToo) {
+  for (const auto& [name, model] : testing_support::models_of_every_kind()) {
+    if (max_code(model.quantizer.grid) > 2) {
+      const auto refused = Engine::create(model, {Arithmetic::fp32_adds, "", 1});
+      ASSERT_FALSE(refused.has_value()) << name;
+      EXPECT_EQ(refused.error().code, ErrorCode::usage);
+      continue;
+    }
+    const auto tokens = testing_support::random_tokens(70, model.model.vocab, 5);
+    Engine engine = make_engine(model, Arithmetic::fp32_adds, "");
+    const std::vector<float> logits = all_logits(engine, std::vector<std::uint16_t>(tokens.begin(), tokens.end()));
+    EXPECT_LE(relative_difference(logits, reference::logits(model, tokens)), 1e-4) << name;
+  }
+}
+
 TEST(Agreement, Int8StaysNearFp32) {
   for (const auto& [name, model] : testing_support::models_of_every_kind()) {
     const auto tokens = testing_support::token_ids(40, model.model.vocab, 6);

@@ -12,8 +12,6 @@ using testing_support::all_logits;
 using testing_support::make_engine;
 using testing_support::token_ids;
 
-constexpr Arithmetic kArithmetics[] = {Arithmetic::fp32, Arithmetic::int8};
-
 // The number of values whose bits differ.
 std::size_t differing_bits(std::span<const float> a, std::span<const float> b) {
   if (a.size() != b.size()) return std::max(a.size(), b.size());
@@ -29,7 +27,7 @@ TEST(Bits, EveryKernelEqualsScalar) {
   for (const std::string& kernel : kernels) tested += kernel + " ";
   RecordProperty("kernels", tested);
   for (const auto& [name, model] : testing_support::models_of_every_kind())
-    for (const Arithmetic arithmetic : kArithmetics) {
+    for (const Arithmetic arithmetic : testing_support::arithmetics_of(model)) {
       const auto tokens = token_ids(77, model.model.vocab, 11);
       Engine scalar = make_engine(model, arithmetic, "scalar");
       const std::vector<float> expected = all_logits(scalar, tokens);
@@ -98,16 +96,17 @@ void check_invariance(const StoredModel& model, Arithmetic arithmetic, const std
 }
 
 TEST(Bits, ThreadsBatchesAndStepsChangeNothing) {
-  const auto models = testing_support::models_of_every_kind();
-  for (const Arithmetic arithmetic : kArithmetics)
-    for (const auto& [name, model] : models)
-      if (name == "unet" || name == "gpt2") check_invariance(model, arithmetic, "", 90, name);
+  for (const auto& [name, model] : testing_support::models_of_every_kind()) {
+    if (name != "unet" && name != "gpt2") continue;
+    for (const Arithmetic arithmetic : testing_support::arithmetics_of(model))
+      check_invariance(model, arithmetic, "", 90, name);
+  }
 }
 
 TEST(Bits, LongThreadsBatchesAndStepsForEveryModelAndKernel) {
   for (const std::string& kernel : kernel_names())
-    for (const Arithmetic arithmetic : kArithmetics)
-      for (const auto& [name, model] : testing_support::models_of_every_kind())
+    for (const auto& [name, model] : testing_support::models_of_every_kind())
+      for (const Arithmetic arithmetic : testing_support::arithmetics_of(model))
         check_invariance(model, arithmetic, kernel, 140, name + " " + kernel);
 }
 
@@ -119,7 +118,7 @@ TEST(Bits, SeveralPassesAndWantedRowsOnly) {
       testing_support::random_model(config, testing_support::quantizer_of(Grid::quinary, Granularity::group, 24), 3);
   const auto tokens = token_ids(700, config.vocab, 12);
   const auto vocab = static_cast<std::size_t>(config.vocab);
-  for (const Arithmetic arithmetic : kArithmetics) {
+  for (const Arithmetic arithmetic : testing_support::arithmetics_of(model)) {
     Engine engine = make_engine(model, arithmetic, "", 2);
     const std::vector<float> all = all_logits(engine, tokens);
     for (const std::size_t length : {1u, 255u, 256u, 257u, 600u}) {

@@ -20,8 +20,8 @@ TEST(PackedMatrix, EveryFormatHoldsTheStoredValues) {
       const auto rows = static_cast<std::size_t>(tensor.spec.shape[0]),
                  columns = static_cast<std::size_t>(tensor.spec.shape[1]);
       const MatrixRows all{&tensor, 0, tensor.spec.shape[0]};
-      for (const Base5 base5 : {Base5::no, Base5::panels, Base5::columns}) {
-        const PackedMatrix matrix = pack_matrix({&all, 1}, base5).value();
+      for (const Packing packing : {Packing::bits, Packing::base5, Packing::columns, Packing::pairs, Packing::single}) {
+        const PackedMatrix matrix = pack_matrix({&all, 1}, packing).value();
         std::size_t differing = 0;
         for (std::size_t o = 0; o < rows; ++o)
           for (std::size_t i = 0; i < columns; ++i) differing += weight_at(matrix, o, i) != values[o * columns + i];
@@ -35,20 +35,22 @@ TEST(PackedMatrix, DecodersGiveTheValuesOfAnyRangeOfInputs) {
     for (const StoredTensor& tensor : model.tensors) {
       if (tensor.spec.shape.size() != 2 || tensor.spec.calibration) continue;
       const MatrixRows all{&tensor, 0, tensor.spec.shape[0]};
+      const auto columns = static_cast<std::size_t>(tensor.spec.shape[1]);
       for (const Kernels* kernels : available_kernels()) {
-        const PackedMatrix matrix = pack_matrix({&all, 1}, kernels->base5).value();
-        for (const auto& [first, count] :
-             {std::pair<std::size_t, std::size_t>{0, matrix.inputs}, {3, 7}, {1, 1}, {5, 13}}) {
-          if (first + count > matrix.inputs) continue;
-          AlignedVector<float> out(count * kBlock);
-          const std::size_t block = matrix.blocks() - 1;
-          kernels->decode(matrix, block, first, count, out.data());
-          std::size_t differing = 0;
-          for (std::size_t i = 0; i < count; ++i)
-            for (std::size_t o = 0; o < kBlock && block * kBlock + o < matrix.outputs; ++o)
-              differing += out[i * kBlock + o] != weight_at(matrix, block * kBlock + o, first + i);
-          EXPECT_EQ(differing, 0u) << name << " " << tensor.spec.name << " " << kernels->name;
-        }
+        for (const Packing packing : {kernels->packing, Packing::single})
+          for (const auto& [first, count] :
+               {std::pair<std::size_t, std::size_t>{0, columns}, {3, 7}, {1, 1}, {5, 13}}) {
+            const PackedMatrix matrix = pack_matrix({&all, 1}, packing).value();
+            if (first + count > matrix.inputs) continue;
+            AlignedVector<float> out(count * kBlock);
+            const std::size_t block = matrix.blocks() - 1;
+            kernels->decode(matrix, block, first, count, out.data());
+            std::size_t differing = 0;
+            for (std::size_t i = 0; i < count; ++i)
+              for (std::size_t o = 0; o < kBlock && block * kBlock + o < matrix.outputs; ++o)
+                differing += out[i * kBlock + o] != weight_at(matrix, block * kBlock + o, first + i);
+            EXPECT_EQ(differing, 0u) << name << " " << tensor.spec.name << " " << kernels->name;
+          }
       }
     }
 }

@@ -125,6 +125,13 @@ inline std::vector<std::uint16_t> token_ids(std::int64_t count, std::int64_t voc
   return {wide.begin(), wide.end()};
 }
 
+// The arithmetics that a model can be run in.
+inline std::vector<Arithmetic> arithmetics_of(const StoredModel& model) {
+  std::vector<Arithmetic> all(arithmetics().begin(), arithmetics().end());
+  if (max_code(model.quantizer.grid) > 2) std::erase(all, Arithmetic::fp32_adds);
+  return all;
+}
+
 inline Engine make_engine(const StoredModel& model, Arithmetic arithmetic, const std::string& kernel,
                           std::size_t threads = 1) {
   return Engine::create(model, {arithmetic, kernel, threads}).value();
