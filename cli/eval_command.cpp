@@ -2,7 +2,10 @@
 #include "cli/commands.h"
 #include "cli/eval_options.h"
 #include "cli/torch_front.h"
+#include "eval/engine_scorer.h"
 #include "eval/model_file.h"
+#include "eval/report.h"
+#include "eval/self_test.h"
 #include "tokenizer/sharding.h"
 
 namespace par5 {
@@ -44,13 +47,51 @@ std::vector<std::string> arguments_for_shards(const EvalOptions& options, const 
   return arguments;
 }
 
+// Scores by the exact engine, in this process.
+Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& common, const std::vector<Mode>& modes,
+                          const std::string& shards) {
+  P5_TRY(const Config config, eval_config(options));
+  P5_TRY(const EvalData data, load_eval_data(shards, options.max_targets));
+  P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, options.assignments, common.threads));
+  P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
+  P5_TRY(const EvalSettings settings, eval_settings(options, config, model.stored.model));
+  if (const auto version = arithmetic_version(model.extras); !version) return tl::unexpected(version.error());
+  EngineOptions engine_options{Arithmetic::fp32, options.kernel, common.threads};
+  P5_TRY(engine_options.arithmetic, arithmetic_from_name(options.arithmetic));
+  P5_TRY(const std::unique_ptr<EngineScorer> scorer,
+         EngineScorer::create(model.stored, engine_options, model.temperature));
+
+  std::vector<ScoreRow> rows;
+  for (const Mode& mode : modes) {
+    P5_TRY(ScoreRow row, run_mode(data, mode, settings, *scorer, nullptr));
+    rows.push_back(std::move(row));
+  }
+  Outcome outcome;
+  outcome.report = eval_json(rows);
+  outcome.report["temperature"] = model.temperature;
+  outcome.report["arithmetic"] = arithmetic_name(scorer->arithmetic());
+  outcome.report["arithmetic_version"] = kArithmeticVersion;
+  outcome.report["kernel"] = scorer->kernel();
+  outcome.text = eval_text(rows, data);
+  return outcome;
+}
+
 Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   P5_TRY(const std::vector<Mode> modes, eval_modes(options));
-  if (options.engine == "exact")
-    return missing_tool("the exact engine is not part of this build yet; leave --engine out to score with LibTorch");
+  const bool exact = options.engine == "exact";
+  if (exact) {
+    P5_OK(arithmetic_from_name(options.arithmetic));
+    for (const Mode& mode : modes)
+      if (mode_learns(mode))
+        return usage_error("the exact engine cannot learn, which " + mode_name(mode) +
+                           " asks for; leave --engine exact out");
+  } else if (!options.kernel.empty() || options.arithmetic != "fp32") {
+    return usage_error("--arithmetic and --kernel belong to --engine exact");
+  }
   const std::string program = sibling_program("par5-torch");
   const bool shards = is_folder(options.data) && file_exists(join_path(options.data, kManifestName));
-  if (shards || !file_exists(program)) return tl::unexpected(hand_over_to_torch());
+  if (!exact && (shards || !file_exists(program))) return tl::unexpected(hand_over_to_torch());
+  if (shards) return run_exact(options, common, modes, options.data);
 
   P5_TRY(const Tokenizer tokenizer, find_tokenizer(options, common));
   P5_TRY(TextSource text, TextSource::open({options.data}));
@@ -58,6 +99,7 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   ShardOptions shard_options;
   shard_options.threads = common.threads;
   P5_OK(shard_text(text, tokenizer, folder.path(), shard_options));
+  if (exact) return run_exact(options, common, modes, folder.path());
   set_torch_environment();
   P5_TRY(const int status, run_child(arguments_for_shards(options, common, program, folder.path())));
   return Outcome{nullptr, "", status};

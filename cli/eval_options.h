@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "core/config.h"
 #include "eval/score.h"
 
 namespace par5 {
@@ -17,6 +18,8 @@ struct EvalOptions {
   std::vector<std::string> assignments;
   std::vector<std::string> modes;
   std::string engine = "torch";
+  std::string arithmetic = "fp32";
+  std::string kernel;
   std::string tokenizer;
   std::int64_t window = 0;
   std::int64_t stride = 0;
@@ -30,6 +33,7 @@ inline constexpr const char* kEvalSummary =
 inline constexpr const char* kEvalExamples =
     "  par5 eval model.par5 --data shards/val\n"
     "  par5 eval run/model.safetensors --data val.jsonl.xz --tokenizer bpe.model --mode sliding --stride 64\n"
+    "  par5 eval model.par5 --data shards/val --engine exact --mode chunked,sliding\n"
     "  par5 eval model.par5 --data shards/val --ladder --json";
 
 inline void add_eval_options(CLI::App& app, EvalOptions& options) {
@@ -46,13 +50,38 @@ inline void add_eval_options(CLI::App& app, EvalOptions& options) {
       ->check(CLI::Range(1, 1048576));
   app.add_option("--stride", options.stride, "Targets scored per sliding window (default: 64)")
       ->check(CLI::Range(1, 1048576));
-  app.add_option("--engine", options.engine, "torch")->check(CLI::IsMember({"torch", "exact"}));
+  app.add_option("--engine", options.engine,
+                 "torch (default), or exact: par5's own, the same bits on every machine; its bits are what coding costs")
+      ->check(CLI::IsMember({"torch", "exact"}));
+  app.add_option("--arithmetic", options.arithmetic, "Of the exact engine: fp32 (default), int8, fp32-adds");
+  app.add_option("--kernel", options.kernel, "Of the exact engine: one of this CPU's kernels (default: the best)");
   app.add_option("--tokenizer", options.tokenizer, "SentencePiece model for text where the artifact holds none");
   app.add_option("--max-targets", options.max_targets, "Score only the first N targets")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000000000000000}));
   app.add_flag("--ladder", options.ladder,
                "Rows side by side: chunked, sliding, document, ttt:scalars at learning rate 0, ttt:scalars");
   app.add_flag("--compat", options.compat, "Drop the tail behind the last full window, as the leaderboard does");
+}
+
+// The settings of evaluation and TTT: defaults < file < environment < --set < flags.
+inline Result<Config> eval_config(const EvalOptions& options) {
+  LoadedConfig config;
+  if (!options.config.empty()) P5_OK(config.apply_file(options.config));
+  P5_OK(config.apply_environment());
+  for (const std::string& assignment : options.assignments) P5_OK(config.apply_assignment(assignment));
+  if (options.window > 0) P5_OK(config.apply_assignment("eval.window=" + std::to_string(options.window), "--window"));
+  if (options.stride > 0) P5_OK(config.apply_assignment("eval.stride=" + std::to_string(options.stride), "--stride"));
+  return config.values();
+}
+
+inline Result<EvalSettings> eval_settings(const EvalOptions& options, const Config& config, const ModelConfig& model) {
+  EvalSettings settings;
+  P5_TRY(settings.window, resolve_window(config.eval, model));
+  settings.stride = config.eval.stride;
+  settings.batch_tokens = config.eval.batch_tokens;
+  settings.compat = options.compat;
+  settings.ttt = config.ttt;
+  return settings;
 }
 
 // The modes that are asked for, in order.

@@ -7,6 +7,7 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "eval/self_test.h"
 #include "tokenizer/model_file.h"
 #include "tokenizer/shards/token_bytes.h"
 
@@ -102,6 +103,8 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
     if (!options.no_tokenizer) artifact.tokenizer = std::move(tokenizer.tokenizer);
   }
 
+  P5_TRY(artifact.self_test, make_self_test(artifact.model, artifact.temperature, common.threads));
+  artifact.extras.push_back(arithmetic_version_entry());
   P5_TRY(const EncodedArtifact encoded,
          encode_artifact(artifact, {static_cast<int>(values.pack.effort), common.threads}));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -1,4 +1,5 @@
-// The exact engine (engine/) behind evaluation's Scorer interface.
+// The exact engine (engine/) behind evaluation's Scorer interface. A token's probability is what coding it would charge:
+// frequency / total (engine/frequencies.h), so that a score is a claim that a bitstream can be held to.
 #pragma once
 
 #include <memory>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/frequencies.h"
 #include "eval/scorer.h"
 
 namespace par5 {
@@ -19,6 +21,8 @@ class EngineScorer final : public Scorer {
   std::int64_t vocab() const override { return engine_.model().vocab; }
   std::string name() const override;  // "exact fp32"
   std::string_view kernel() const { return engine_.kernel(); }
+  Arithmetic arithmetic() const { return engine_.arithmetic(); }
+  // Rows are ln(frequency / total), rounded to binary32.
   Status score(const WindowBatch& batch, const Sink& sink) override;
 
  private:
@@ -27,7 +31,12 @@ class EngineScorer final : public Scorer {
   Engine engine_;
   double temperature_;
   Windows windows_;
-  std::vector<float> probabilities_;
+  std::vector<std::uint64_t> frequencies_, totals_;
+  std::vector<float> log_probabilities_;
 };
+
+// out[t] = ln(frequencies[t] / total), with an error below 1e-12 before the one rounding to binary32. Frequencies and
+// total are in [1, 2^63].
+void log_shares(std::span<const std::uint64_t> frequencies, std::uint64_t total, std::span<float> out);
 
 }  // namespace par5

@@ -37,6 +37,7 @@ Result<EvalModel> load_eval_model(const std::string& path, const std::string& co
     model.temperature = decoded.artifact.temperature;
     model.tokenizer_sha256 = decoded.artifact.tokenizer_sha256;
     model.is_artifact = true;
+    model.extras = std::move(decoded.artifact.extras);
     return model;
   }
   P5_TRY(const SafetensorsFile file, SafetensorsFile::open(path));

@@ -17,6 +17,7 @@ struct EvalModel {
   double temperature = 1.0;      // fitted when packing; logits are divided by it
   std::string tokenizer_sha256;  // empty: the file does not say
   bool is_artifact = false;
+  std::vector<NamedEntry> extras;  // an artifact's
 };
 
 // Reads a .par5 artifact or a safetensors checkpoint; what the file is decides, not its name. `config_path` (may be

@@ -24,6 +24,8 @@ struct Mode {
 // "chunked", "sliding", "document", "document:sliding", "ttt:scalars", "ttt:scalars@lr=0"
 std::string mode_name(const Mode& mode);
 Result<Mode> mode_from_name(std::string_view name);
+// Whether the mode needs a learner.
+inline bool mode_learns(const Mode& mode) { return mode.kind == ModeKind::ttt_scalars; }
 // The matched rows of `eval --ladder`: chunked, sliding, document, ttt:scalars at learning rate 0, ttt:scalars.
 std::vector<Mode> ladder_modes();
 

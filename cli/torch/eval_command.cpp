@@ -1,6 +1,5 @@
 #include "cli/eval_options.h"
 #include "cli/torch/torch_commands.h"
-#include "core/config.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "eval/model_file.h"
@@ -11,31 +10,14 @@
 namespace par5 {
 namespace {
 
-// The settings of evaluation and TTT: defaults < file < environment < --set < flags.
-Result<Config> load_settings(const EvalOptions& options) {
-  LoadedConfig config;
-  if (!options.config.empty()) P5_OK(config.apply_file(options.config));
-  P5_OK(config.apply_environment());
-  for (const std::string& assignment : options.assignments) P5_OK(config.apply_assignment(assignment));
-  if (options.window > 0) P5_OK(config.apply_assignment("eval.window=" + std::to_string(options.window), "--window"));
-  if (options.stride > 0) P5_OK(config.apply_assignment("eval.stride=" + std::to_string(options.stride), "--stride"));
-  return config.values();
-}
-
 Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   P5_TRY(const std::vector<Mode> modes, eval_modes(options));
-  P5_TRY(const Config config, load_settings(options));
+  P5_TRY(const Config config, eval_config(options));
   P5_TRY(const EvalData data, load_eval_data(options.data, options.max_targets));
   P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, options.assignments, common.threads));
   P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
 
-  EvalSettings settings;
-  P5_TRY(settings.window, resolve_window(config.eval, model.stored.model));
-  settings.stride = config.eval.stride;
-  settings.batch_tokens = config.eval.batch_tokens;
-  settings.compat = options.compat;
-  settings.ttt = config.ttt;
-
+  P5_TRY(const EvalSettings settings, eval_settings(options, config, model.stored.model));
   set_threads(static_cast<int>(common.threads));
   log_debug(to_string(describe_runtime()));
   TorchScorerOptions scorer_options;
