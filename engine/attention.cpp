@@ -64,18 +64,21 @@ void Forward::attend_block(const Windows::State& state, std::size_t layer, std::
   }
 }
 
+const Rows& Forward::head(std::size_t first, std::size_t count) {
+  head_.resize(count, static_cast<std::size_t>(model_.vocab));
+  multiply_floats(head_input()[first], head_input().stride, count, weights_.embedding, head_);
+  return head_;
+}
+
 bool Forward::logits(std::size_t first, std::size_t count, AlignedVector<float>& out) {
   const auto vocab = static_cast<std::size_t>(model_.vocab);
   out.resize(count * vocab);
-  const Rows& input = model_.factored_embedding() ? features_ : normed_;
   const float* bias = weights_.vocab_bias.empty() ? nullptr : weights_.vocab_bias.data();
   const auto cap = static_cast<float>(model_.softcap_value);
-  const PackedMatrix& matrix = weights_.embedding;
   bool finite = true;
   for (std::size_t begin = 0; begin < count; begin += kHeadRows) {
     const std::size_t rows = std::min(kHeadRows, count - begin);
-    head_.resize(rows, vocab);
-    multiply_floats(input[first + begin], input.stride, rows, matrix, head_);
+    head(first + begin, rows);
     pool_.run(rows, [&](std::size_t row, std::size_t) {
       kernels_.finish_logits(head_[row], bias, model_.softcap, cap, vocab, out.data() + (begin + row) * vocab);
     });

@@ -79,6 +79,7 @@ inline float silu(float x) { return x / (1.0f + exp(-x)); }
 
 // 0.5 · x · (1 + erf(x / sqrt 2)).
 constexpr float kSqrtHalf = 0x1.6a09e6p-1f;
+constexpr float kInverseSqrtTwoPi = 0x1.988454p-2f;  // of gelu's slope
 inline float gelu(float x) { return (0.5f * x) * (1.0f + erf(x * kSqrtHalf)); }
 
 // In binary64, for tables that are made once (RoPE) and for logarithms of sums. Relative error below 1e-14 where the

@@ -4,8 +4,8 @@
 #include <new>
 
 #include "core/parallel.h"
+#include "engine/engine_state.h"
 #include "engine/float_state.h"
-#include "engine/forward.h"
 
 namespace par5 {
 namespace {
@@ -34,22 +34,6 @@ void Windows::truncate(std::int64_t window, std::int64_t length) {
   current = std::min(current, static_cast<std::size_t>(std::max<std::int64_t>(length, 0)));
 }
 
-struct Engine::State {
-  State(NetworkWeights loaded, const Kernels& chosen, const EngineOptions& options, std::size_t threads)
-      : weights(std::move(loaded)),
-        kernels(chosen),
-        arithmetic(options.arithmetic),
-        pool(threads),
-        forward(weights, kernels, arithmetic, pool) {}
-
-  NetworkWeights weights;
-  const Kernels& kernels;
-  Arithmetic arithmetic;
-  ThreadPool pool;
-  Forward forward;
-  AlignedVector<float> logits, exponentials;
-};
-
 std::vector<std::string> kernel_names() {
   std::vector<std::string> names;
   for (const Kernels* kernels : available_kernels()) names.emplace_back(kernels->name);
@@ -61,19 +45,37 @@ Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 Engine::~Engine() = default;
 
+namespace {
+
+// The form of the quantised layers.
+Result<Packing> layer_packing(const StoredModel& model, const EngineOptions& options, const Kernels& kernels) {
+  switch (options.arithmetic) {
+    case Arithmetic::fp32:
+      return options.dense ? Packing::single : kernels.packing;
+    case Arithmetic::int8:
+      if (options.dense) break;
+      return kernels.integer_packing;
+    case Arithmetic::fp32_adds:
+      if (options.dense) break;
+      if (max_code(model.quantizer.grid) > 2)
+        return usage_error("the arithmetic fp32-adds is for grids of at most five levels, not " +
+                               std::string(grid_name(model.quantizer.grid)),
+                           "arithmetic");
+      return kernels.adds_packing;
+  }
+  return usage_error("dense weights need the arithmetic fp32", "arithmetic");
+}
+
+}  // namespace
+
 Result<Engine> Engine::create(const StoredModel& model, const EngineOptions& options) {
   const FloatState float_state;
   P5_TRY(const Kernels* kernels, find_kernels(options.kernel));
   const std::size_t threads = std::min(thread_count(options.threads), kMostThreads);
   try {
-    if (options.arithmetic == Arithmetic::fp32_adds && max_code(model.quantizer.grid) > 2)
-      return usage_error("the arithmetic fp32-adds is for grids of at most five levels, not " +
-                             std::string(grid_name(model.quantizer.grid)),
-                         "arithmetic");
-    const Packing layers = options.arithmetic == Arithmetic::int8        ? kernels->integer_packing
-                           : options.arithmetic == Arithmetic::fp32_adds ? kernels->adds_packing
-                                                                         : kernels->packing;
-    P5_TRY(NetworkWeights weights, load_weights(model, layers, kernels->packing));
+    P5_TRY(const Packing layers, layer_packing(model, options, *kernels));
+    const Packing others = options.dense ? Packing::single : kernels->packing;
+    P5_TRY(NetworkWeights weights, load_weights(model, layers, others));
     return Engine(std::make_unique<State>(std::move(weights), *kernels, options, threads));
   } catch (const std::bad_alloc&) {
     return resource_limit("there is not enough memory for the model's weights");

@@ -21,6 +21,7 @@ struct EngineOptions {
   Arithmetic arithmetic = Arithmetic::fp32;
   std::string kernel;       // one of kernel_names(); empty: the best of this CPU
   std::size_t threads = 0;  // 0: one per core
+  bool dense = false;       // fp32: all matrices as float32 in memory, which a learner can change; the same bits
 };
 
 // The kernels that this CPU can run, best first: "avx512-vnni", "avx512", "avx2", "neon", "scalar".
@@ -44,6 +45,7 @@ class Windows {
 
  private:
   friend class Engine;
+  friend class EngineLearner;
   std::unique_ptr<State> state_;
 };
 
@@ -95,6 +97,7 @@ class Engine {
   struct State;
 
  private:
+  friend class EngineLearner;
   explicit Engine(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -32,6 +32,14 @@ void Forward::each_row(const Work& work) {
   });
 }
 
+// Copies the rows of the pass to the tape, if there is one.
+void Forward::keep(const Rows& from, std::size_t width, Rows& to) {
+  each_row([&](std::size_t row) { std::copy_n(from[row], width, to[row_[row].position]); });
+}
+void Forward::keep(const Rows& from, std::size_t width, Rows Tape::Layer::*to, std::size_t layer) {
+  if (tape_) keep(from, width, tape_->layers[layer].*to);
+}
+
 bool Forward::run(const Windows::State& state, std::span<const Segment> segments) {
   row_.clear();
   for (const Segment& segment : segments)
@@ -57,9 +65,11 @@ bool Forward::run(const Windows::State& state, std::span<const Segment> segments
     if (layer < encoder) {
       skips_[layer].resize(rows_, width);
       each_row([&](std::size_t row) { std::copy_n(x_[row], width, skips_[layer][row]); });
+      keep(x_, width, &Tape::Layer::output, layer);
     }
   }
   if (rows_ == 0) return true;
+  if (tape_) keep(x_, width, tape_->final);
   normalize(x_, normed_, weights_.final_norm);
   bool finite = true;
   for (std::size_t row = 0; row < rows_; ++row) finite = finite && kernels_.all_finite(normed_[row], width);
@@ -82,8 +92,9 @@ void Forward::embed() {
     if (model_.backbone == Backbone::unet) return;
     for (std::size_t i = 0; i < inner; ++i) out[i] = out[i] + weight_at(weights_.positions, row_[row].position, i);
   });
-  if (model_.backbone == Backbone::gpt2) return;
   if (model_.factored_embedding()) multiply_floats(features_[0], features_.stride, rows_, weights_.embedding_in, x_);
+  if (tape_) keep(x_, width, tape_->embedded);
+  if (model_.backbone == Backbone::gpt2) return;
   normalize(x_, x_, {});
   each_row([&](std::size_t row) { std::copy_n(x_[row], width, x0_[row]); });
 }
@@ -157,6 +168,7 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
   const LayerWeights& weights = weights_.layers[layer];
   const std::size_t width = size(model_.width), mlp = size(model_.mlp_width);
   const bool unet = model_.backbone == Backbone::unet;
+  keep(x_, width, &Tape::Layer::input, layer);
   if (unet)
     each_row([&](std::size_t row) {
       kernels_.mix(x_[row], x0_[row], weights.mix_x.data(), weights.mix_x0.data(), width, x_[row]);
@@ -164,6 +176,7 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
   normalize(x_, normed_, weights.attention_norm);
   prepare(normed_, weights.query, false);
   multiply(normed_, weights.key_value, key_value_);
+  keep(key_value_, weights.key_value.outputs, &Tape::Layer::key_value, layer);
   store_keys(state, layer);
   if (last) {
     // What follows serves only the wanted rows.
@@ -173,10 +186,13 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
     each_row([&](std::size_t row) { convert(normed_, weights.query, row); });
   }
   multiply(normed_, weights.query, query_);
+  keep(query_, width, &Tape::Layer::query, layer);
   prepare_queries(state, layer);
   attend(state, layer);
+  keep(mixed_, width, &Tape::Layer::mixed, layer);
   prepare(mixed_, weights.attention_out, true);
   multiply(mixed_, weights.attention_out, branch_);
+  keep(branch_, width, &Tape::Layer::attended, layer);
   const auto add_branch = [&](const AlignedVector<float>& factors) {
     each_row([&](std::size_t row) {
       if (unet)
@@ -189,9 +205,11 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
   normalize(x_, normed_, weights.mlp_norm);
   prepare(normed_, weights.mlp_in, false);
   multiply(normed_, weights.mlp_in, hidden_);
+  keep(hidden_, weights.mlp_in.outputs, &Tape::Layer::hidden, layer);
   each_row([&](std::size_t row) { kernels_.activate(model_.activation, hidden_[row], mlp, hidden_[row]); });
   prepare(hidden_, weights.mlp_out, true);
   multiply(hidden_, weights.mlp_out, branch_);
+  keep(branch_, width, &Tape::Layer::mlp, layer);
   add_branch(weights.mlp_scale);
 }
 

@@ -38,9 +38,26 @@ struct Rows {
   const float* operator[](std::size_t row) const { return values.data() + row * stride; }
 };
 
+// What a backward pass wants to know of a window's forward pass: row p is position p.
+struct Tape {
+  struct Layer {
+    Rows input;                  // before the residual mix
+    Rows query, key_value;       // products, before the norms of their heads
+    Rows mixed;                  // attention's result, before linear_norm
+    Rows attended, hidden, mlp;  // products; hidden before the activation
+    Rows output;                 // unet's encoder layers only
+  };
+  std::vector<Layer> layers;
+  Rows embedded;  // before the first norm; gpt2: the sum of both embeddings
+  Rows final;     // before the last norm
+};
+
 class Forward {
  public:
   Forward(const NetworkWeights& weights, const Kernels& kernels, Arithmetic arithmetic, ThreadPool& pool);
+
+  // Passes write their rows into `tape` (null: no more), which has room for every position of their one window.
+  void record(Tape* tape) { tape_ = tape; }
 
   // Runs the segments' tokens (at most kRowsAtOnce) through the network, adds their keys and values to the windows
   // (lengths stay) and keeps the final state of the wanted ones for logits(). False: not all results are finite.
@@ -48,6 +65,9 @@ class Forward {
   std::size_t wanted_rows() const { return rows_; }
   // Logits of wanted rows first … first + count - 1 of the last run, row-major and without gaps. False as above.
   bool logits(std::size_t first, std::size_t count, AlignedVector<float>& out);
+  // The head's product alone, before bias and softcap, and its input.
+  const Rows& head(std::size_t first, std::size_t count);
+  const Rows& head_input() const { return model_.factored_embedding() ? features_ : normed_; }
 
  private:
   struct Row {
@@ -59,6 +79,8 @@ class Forward {
 
   template <class Work>
   void each_row(const Work& work);
+  void keep(const Rows& from, std::size_t width, Rows Tape::Layer::*to, std::size_t layer);
+  void keep(const Rows& from, std::size_t width, Rows& to);
   void embed();
   void normalize(const Rows& from, Rows& to, const AlignedVector<float>& gain);
   // Makes `input` ready for the products that follow: the norm of linear_norm, the arithmetic's own form.
@@ -80,6 +102,7 @@ class Forward {
   const Kernels& kernels_;
   Arithmetic arithmetic_;
   ThreadPool& pool_;
+  Tape* tape_ = nullptr;
 
   std::vector<Row> row_;
   std::size_t rows_ = 0;

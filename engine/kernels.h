@@ -84,6 +84,16 @@ struct Kernels {
   // exp(logits - their largest).
   void (*exponentials)(const float* logits, std::size_t n, float* out);
   bool (*all_finite)(const float* x, std::size_t n);
+
+  // Of the backward pass.
+  float (*dot)(const float* x, const float* y, std::size_t n);  // row sum with lane = fma(x, y, lane)
+  void (*add_multiple)(const float* x, float factor, const float* y, std::size_t n, float* out);  // fma(factor, y, x)
+  // The gradient of activate: x as there, d its results' gradient [n]; out [n], swiglu [2 n].
+  void (*activation_gradient)(Activation activation, const float* x, const float* d, std::size_t n, float* out);
+  // d = (p · (d - mean)) · factor, in place.
+  void (*softmax_gradient)(const float* p, std::size_t n, float mean, float factor, float* d);
+  // d = d · the softcap's slope at z + bias (or z), in place.
+  void (*softcap_gradient)(const float* z, const float* bias, Softcap softcap, float cap, std::size_t n, float* d);
 };
 
 const Kernels& scalar_kernels();

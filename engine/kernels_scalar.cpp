@@ -264,6 +264,63 @@ bool all_finite(const float* x, std::size_t n) {
   return std::all_of(x, x + n, [](float v) { return (std::bit_cast<std::uint32_t>(v) & 0x7f800000u) != 0x7f800000u; });
 }
 
+float dot(const float* x, const float* y, std::size_t n) {
+  float lanes[kLanes] = {};
+  for (std::size_t i = 0; i < n; ++i) lanes[i % kLanes] = std::fma(x[i], y[i], lanes[i % kLanes]);
+  return join(lanes);
+}
+
+void add_multiple(const float* x, float factor, const float* y, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = std::fma(factor, y[i], x[i]);
+}
+
+void activation_gradient(Activation activation, const float* x, const float* d, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    switch (activation) {
+      case Activation::relu2:
+        out[i] = x[i] > 0.0f ? (x[i] + x[i]) * d[i] : 0.0f;
+        break;
+      case Activation::leaky_relu2:
+        out[i] = (x[i] > 0.0f ? x[i] + x[i] : 0.5f * x[i]) * d[i];
+        break;
+      case Activation::swiglu: {
+        const float gate = x[i], up = x[n + i], sigmoid = 1.0f / (1.0f + exact::exp(-gate));
+        out[i] = (d[i] * up) * (sigmoid * std::fma(gate, 1.0f - sigmoid, 1.0f));
+        out[n + i] = d[i] * (gate * sigmoid);
+        break;
+      }
+      case Activation::gelu: {
+        const float below = 0.5f * (1.0f + exact::erf(x[i] * exact::kSqrtHalf));
+        const float density = exact::exp(-0.5f * (x[i] * x[i])) * exact::kInverseSqrtTwoPi;
+        out[i] = std::fma(x[i], density, below) * d[i];
+        break;
+      }
+    }
+  }
+}
+
+void softmax_gradient(const float* p, std::size_t n, float mean, float factor, float* d) {
+  for (std::size_t i = 0; i < n; ++i) d[i] = (p[i] * (d[i] - mean)) * factor;
+}
+
+float softcap_slope(float z, Softcap softcap, float inverse) {
+  if (softcap == Softcap::none) return 1.0f;
+  const float u = z * inverse;
+  if (softcap == Softcap::tanh) {
+    const float t = exact::tanh(u);
+    return 1.0f - t * t;
+  }
+  const float s = u * u;
+  const float t = u * std::fma(s, std::fma(s, 1.0f / 15.0f, -1.0f / 3.0f), 1.0f);
+  const bool inside = u > -2.0f && u < 2.0f && t > -1.0f && t < 1.0f;
+  return inside ? std::fma(s, std::fma(s, 1.0f / 3.0f, -1.0f), 1.0f) : 0.0f;
+}
+
+void softcap_gradient(const float* z, const float* bias, Softcap softcap, float cap, std::size_t n, float* d) {
+  const float inverse = 1.0f / cap;
+  for (std::size_t i = 0; i < n; ++i) d[i] = d[i] * softcap_slope(bias ? z[i] + bias[i] : z[i], softcap, inverse);
+}
+
 }  // namespace
 
 const Kernels& scalar_kernels() {
@@ -290,7 +347,12 @@ const Kernels& scalar_kernels() {
                                   .finish_logits = finish_logits,
                                   .log_softmax = log_softmax,
                                   .exponentials = exponentials,
-                                  .all_finite = all_finite};
+                                  .all_finite = all_finite,
+                                  .dot = dot,
+                                  .add_multiple = add_multiple,
+                                  .activation_gradient = activation_gradient,
+                                  .softmax_gradient = softmax_gradient,
+                                  .softcap_gradient = softcap_gradient};
   return kernels;
 }
 

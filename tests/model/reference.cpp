@@ -15,8 +15,8 @@ using Rows = std::vector<Row>;
 
 class Forward {
  public:
-  Forward(const StoredModel& stored, const std::vector<std::int64_t>& tokens)
-      : stored_(stored), config_(stored.model), tokens_(tokens) {}
+  Forward(const StoredModel& stored, const std::vector<std::int64_t>& tokens, const Values& values)
+      : stored_(stored), config_(stored.model), tokens_(tokens), values_(values) {}
 
   std::vector<double> run() { return config_.backbone == Backbone::unet ? unet() : gpt2(); }
 
@@ -33,6 +33,7 @@ class Forward {
     result.outputs = static_cast<std::size_t>(tensor->spec.shape[0]);
     result.inputs = tensor->spec.shape.size() > 1 ? static_cast<std::size_t>(tensor->spec.shape[1]) : 1;
     result.values.assign(values.begin(), values.end());
+    if (const auto other = values_.find(name); other != values_.end()) result.values = other->second;
     return result;
   }
 
@@ -279,12 +280,17 @@ class Forward {
   const StoredModel& stored_;
   const ModelConfig& config_;
   const std::vector<std::int64_t>& tokens_;
+  const Values& values_;
 };
 
 }  // namespace
 
 std::vector<double> logits(const StoredModel& model, const std::vector<std::int64_t>& tokens) {
-  return Forward(model, tokens).run();
+  return Forward(model, tokens, {}).run();
+}
+
+std::vector<double> logits(const StoredModel& model, const std::vector<std::int64_t>& tokens, const Values& values) {
+  return Forward(model, tokens, values).run();
 }
 
 double loss(const std::vector<double>& logits, const std::vector<std::int64_t>& targets, std::int64_t vocab,
