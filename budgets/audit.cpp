@@ -1,7 +1,5 @@
 #include "budgets/audit.h"
 
-#include <algorithm>
-
 #include "archive/artifact.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -11,13 +9,6 @@ namespace {
 
 std::string bytes_text(std::uint64_t bytes) { return grouped(static_cast<std::int64_t>(bytes)) + " bytes"; }
 
-Verdict overall(const std::vector<AuditCheck>& checks) {
-  const auto any = [&](Verdict verdict) {
-    return std::any_of(checks.begin(), checks.end(), [&](const AuditCheck& check) { return check.verdict == verdict; });
-  };
-  return any(Verdict::fail) ? Verdict::fail : any(Verdict::unknown) ? Verdict::unknown : Verdict::pass;
-}
-
 AuditCheck size_explained(const ArtifactReport& report, std::uint64_t file_bytes) {
   std::uint64_t sum = 0;
   for (const ArtifactSection& section : report.sections) sum += section.bytes;
@@ -26,15 +17,6 @@ AuditCheck size_explained(const ArtifactReport& report, std::uint64_t file_bytes
 }
 
 }  // namespace
-
-std::string_view verdict_name(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::pass: return "pass";
-    case Verdict::fail: return "fail";
-    case Verdict::unknown: return "unknown";
-  }
-  return "unknown";
-}
 
 Result<AuditReport> audit(const AuditInput& input, const RuleSet& rules, std::size_t threads) {
   AuditReport report;

@@ -4,22 +4,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "budgets/rules.h"
 #include "core/error.h"
+#include "core/verdict.h"
 
 namespace par5 {
-
-enum class Verdict { pass, fail, unknown };
-std::string_view verdict_name(Verdict verdict);
-
-struct AuditCheck {
-  std::string id;        // "size_cap"
-  Verdict verdict = Verdict::unknown;
-  std::string evidence;  // file and number
-};
 
 // One line of what is shipped. Bytes that do not count are shown all the same.
 struct CountedPart {

@@ -102,12 +102,17 @@ Status TokenBroker::learn(Learner& learner, std::int64_t first_target, std::int6
                           double learning_rate) {
   if (windows < 1 || length < 1) return internal_error("a training step needs at least one window");
   const std::int64_t end = first_target + windows * length;
-  P5_OK(ledger_.record_update(first_target, end, learning_rate));
+  P5_OK(ledger_.record_update(first_target, end, length, learning_rate));
   const std::span<const std::uint16_t> all = tokens_;
   const auto count = static_cast<std::size_t>(windows * length);
   return learner.step(ScoredWindows(all.subspan(static_cast<std::size_t>(first_target - 1), count),
                                     all.subspan(static_cast<std::size_t>(first_target), count), windows, length),
                       learning_rate);
+}
+
+void TokenBroker::reset(Learner& learner) {
+  learner.reset();
+  ledger_.record_reset();
 }
 
 }  // namespace par5

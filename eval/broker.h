@@ -29,6 +29,9 @@ class TokenBroker {
   Status learn(Learner& learner, std::int64_t first_target, std::int64_t windows, std::int64_t length,
                double learning_rate);
 
+  // Back to the model as loaded, on record.
+  void reset(Learner& learner);
+
   const Ledger& ledger() const { return ledger_; }
 
  private:

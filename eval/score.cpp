@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <numbers>
-#include <numeric>
 
 #include "core/progress.h"
 #include "core/text.h"
@@ -125,8 +124,9 @@ Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSett
     return internal_error(std::to_string(ledger.scored()) + " of " + std::to_string(row.targets) +
                           " targets were scored");
   row.updates = ledger.updates();
-  row.target_nats.assign(ledger.nats().begin(), ledger.nats().end());
-  row.nats = std::accumulate(row.target_nats.begin(), row.target_nats.end(), 0.0);
+  row.target_nats.reserve(ledger.units().size());
+  for (const std::uint32_t units : ledger.units()) row.target_nats.push_back(static_cast<float>(ledger_nats(units)));
+  row.nats = ledger_nats(ledger.total_units());
   row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return row;
 }

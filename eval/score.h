@@ -42,7 +42,7 @@ struct ScoreRow {
   Mode mode;
   std::int64_t window = 0;
   std::int64_t stride = 0;  // equal to window where windows are disjoint
-  double nats = 0;          // sum over the targets, in target order, in double
+  double nats = 0;          // sum over the targets: the ledger's, exact in any order
   std::int64_t targets = 0;
   std::int64_t bytes = 0;  // charged
   std::int64_t documents = 0;

@@ -3,10 +3,12 @@
 // the broker (eval/broker.h) can make, and the broker makes them only from targets that have been scored.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 
@@ -53,6 +55,8 @@ class Scorer {
 // Only the broker makes them. The spans are valid during the call that hands them over.
 class ScoredWindows {
  public:
+  ScoredWindows(const ScoredWindows&) = delete;
+  ScoredWindows& operator=(const ScoredWindows&) = delete;
   std::span<const std::uint16_t> inputs() const { return inputs_; }
   std::span<const std::uint16_t> targets() const { return targets_; }
   std::int64_t windows() const { return windows_; }
@@ -79,6 +83,13 @@ class Learner {
   virtual Status step(const ScoredWindows& windows, double learning_rate) = 0;
   // Back to the model as loaded, with no optimiser state.
   virtual void reset() = 0;
+  // What it learns with, for the ledger: "sgd momentum 0.9 clip 1".
+  virtual std::string description() const = 0;
+  // Everything that steps have changed: the adapted values and the optimiser's memory. Equal bytes, equal state: a
+  // learner that is given the bytes goes on exactly as the one that they came from. `restore` refuses, as bad_data,
+  // bytes of another size than its own.
+  virtual Result<std::vector<std::byte>> state() const = 0;
+  virtual Status restore(std::span<const std::byte> state) = 0;
 };
 
 }  // namespace par5

@@ -3,7 +3,9 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <cstring>
 
+#include "core/text.h"
 #include "model/runtime.h"
 
 namespace par5 {
@@ -110,6 +112,41 @@ void TorchScorer::reset() {
     adapted.weight.copy_(adapted.initial);
     adapted.velocity.zero_();
   }
+}
+
+std::string TorchScorer::description() const {
+  return "sgd momentum " + shortest(options_.ttt.momentum) + " clip " + shortest(options_.ttt.clip);
+}
+
+Result<std::vector<std::byte>> TorchScorer::state() const {
+  return guarded([&]() -> Result<std::vector<std::byte>> {
+    std::vector<std::byte> bytes;
+    for (const Adapted& adapted : adapted_)
+      for (const torch::Tensor& values : {adapted.weight, adapted.velocity}) {
+        const torch::Tensor floats = values.detach().to(torch::kCPU, torch::kFloat32).contiguous();
+        const auto* data = static_cast<const std::byte*>(floats.const_data_ptr());
+        bytes.insert(bytes.end(), data, data + floats.nbytes());
+      }
+    return bytes;
+  });
+}
+
+Status TorchScorer::restore(std::span<const std::byte> state) {
+  const std::size_t expected = static_cast<std::size_t>(adapted_values()) * 2 * sizeof(float);
+  if (state.size() != expected)
+    return bad_data("the learner's snapshot has " + std::to_string(state.size()) + " bytes where this model's has " +
+                    std::to_string(expected));
+  return guarded([&]() -> Status {
+    const torch::NoGradGuard no_gradients;
+    for (Adapted& adapted : adapted_)
+      for (const torch::Tensor& values : {adapted.weight, adapted.velocity}) {
+        torch::Tensor floats = torch::empty(values.sizes(), torch::kFloat32);
+        std::memcpy(floats.data_ptr(), state.data(), floats.nbytes());
+        state = state.subspan(floats.nbytes());
+        values.copy_(floats);
+      }
+    return {};
+  });
 }
 
 }  // namespace par5

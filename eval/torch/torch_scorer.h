@@ -33,6 +33,10 @@ class TorchScorer final : public Scorer, public Learner {
   std::int64_t adapted_values() const override;
   Status step(const ScoredWindows& windows, double learning_rate) override;
   void reset() override;
+  std::string description() const override;
+  // Values, then velocity, of each adapted tensor, float32.
+  Result<std::vector<std::byte>> state() const override;
+  Status restore(std::span<const std::byte> state) override;
 
  private:
   TorchScorer(const ModelConfig& model, const TorchScorerOptions& options);

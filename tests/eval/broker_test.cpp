@@ -94,7 +94,7 @@ TEST(Broker, TheOrderIsOnRecord) {
   using Kind = LedgerEvent::Kind;
   EXPECT_EQ(broker->ledger().events(),
             (std::vector<LedgerEvent>{
-                {Kind::scored, 1, 17, 0, 0}, {Kind::learnt, 1, 17, 0, 0.25}, {Kind::scored, 17, 25, 1, 0}}));
+                {Kind::scored, 1, 17, 0, 0, 0}, {Kind::learnt, 1, 17, 0, 8, 0.25}, {Kind::scored, 17, 25, 1, 0, 0}}));
 }
 
 TEST(Broker, RowsThatAreNoDistributionAreRefused) {
@@ -129,7 +129,7 @@ TEST(Ledger, RefusesWhatIsNoScore) {
   EXPECT_FALSE(ledger.all_scored(2, 5));
   EXPECT_FALSE(ledger.all_scored(3, 6));
   EXPECT_FALSE(ledger.any_scored(1, 3));
-  EXPECT_FALSE(ledger.record_update(2, 4, 0.1));
+  EXPECT_FALSE(ledger.record_update(2, 4, 2, 0.1));
   EXPECT_EQ(ledger.updates(), 0);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "eval/scorer.h"
@@ -58,6 +59,16 @@ class FakeModel : public Scorer, public Learner {
     return {};
   }
   void reset() override { learnt_ = 0; }
+  std::string description() const override { return "sum of first targets"; }
+  Result<std::vector<std::byte>> state() const override {
+    const auto* bytes = reinterpret_cast<const std::byte*>(&learnt_);
+    return std::vector<std::byte>(bytes, bytes + sizeof learnt_);
+  }
+  Status restore(std::span<const std::byte> state) override {
+    if (state.size() != sizeof learnt_) return bad_data("the snapshot is another model's");
+    std::memcpy(&learnt_, state.data(), sizeof learnt_);
+    return {};
+  }
 
   struct Step {
     std::vector<std::uint16_t> inputs, targets;
