@@ -25,31 +25,38 @@ endif()
 if(TARGET par5_budgets_foreign)
   target_link_libraries(par5_budgets_foreign PRIVATE PkgConfig::zlib PkgConfig::liblzma PkgConfig::libbrotlidec PkgConfig::libzstd)
 endif()
-if(TARGET par5_budgets)
-  # The rule files become text in the program, so that it needs no installed data.
-  file(GLOB rule_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/budgets/rules/*.toml)
+# The .toml files of a folder become text in the program, so that it needs no installed data: function() gives (name, text) pairs.
+function(par5_embed_toml target folder header function)
+  file(GLOB toml_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.toml)
   set(entries "")
-  foreach(rule_file IN LISTS rule_files)
-    get_filename_component(rule_name ${rule_file} NAME_WE)
-    file(READ ${rule_file} rule_text)
-    string(APPEND entries "      {\"${rule_name}\", R\"toml(${rule_text})toml\"},\n")
-    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${rule_file})
+  foreach(toml_file IN LISTS toml_files)
+    get_filename_component(toml_name ${toml_file} NAME_WE)
+    file(READ ${toml_file} toml_text)
+    string(APPEND entries "      {\"${toml_name}\", R\"toml(${toml_text})toml\"},\n")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${toml_file})
   endforeach()
-  file(CONFIGURE OUTPUT builtin_rules.cpp @ONLY CONTENT [[
-#include "budgets/builtin_rules.h"
+  file(CONFIGURE OUTPUT ${function}.cpp @ONLY CONTENT [[
+#include "@header@"
 
 namespace par5 {
 
-const std::vector<std::pair<std::string_view, std::string_view>>& builtin_rules() {
-  static const std::vector<std::pair<std::string_view, std::string_view>> rules = {
+const std::vector<std::pair<std::string_view, std::string_view>>& @function@() {
+  static const std::vector<std::pair<std::string_view, std::string_view>> files = {
 @entries@  };
-  return rules;
+  return files;
 }
 
 }  // namespace par5
 ]])
-  target_sources(par5_budgets PRIVATE ${PROJECT_BINARY_DIR}/builtin_rules.cpp)
-  target_link_libraries(par5_budgets PRIVATE PkgConfig::tomlplusplus PkgConfig::liblzma)
+  target_sources(${target} PRIVATE ${PROJECT_BINARY_DIR}/${function}.cpp)
+  target_link_libraries(${target} PRIVATE PkgConfig::tomlplusplus)
+endfunction()
+if(TARGET par5_budgets_records)
+  par5_embed_toml(par5_budgets_records budgets/registry budgets/records/builtin_registry.h builtin_registry)
+endif()
+if(TARGET par5_budgets)
+  par5_embed_toml(par5_budgets budgets/rules budgets/builtin_rules.h builtin_rules)
+  target_link_libraries(par5_budgets PRIVATE PkgConfig::liblzma)
 endif()
 
 execute_process(COMMAND git -C ${PROJECT_SOURCE_DIR} rev-parse --short=12 HEAD OUTPUT_VARIABLE PAR5_GIT_HASH

@@ -1,0 +1,48 @@
+// Training and evaluation logs of the field, read line by line: what was scored, how long it took, how large it came out.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "budgets/records/located.h"
+
+namespace par5 {
+
+// A line that gives val_bpb (and mostly val_loss).
+struct LogEvaluation {
+  std::string label;  // what stands before the numbers: "final_int8_zlib_roundtrip_exact", "step:7800/10000"
+  std::optional<PrintedNumber> bpb, loss;
+  std::optional<std::int64_t> step, last_step;  // of "step:7800/10000" and "7800/10000"
+  std::optional<std::int64_t> tokens, bytes;    // eval_tokens, eval_bytes
+  std::optional<double> seconds;                // eval_time or time
+  std::size_t line = 0;
+};
+
+struct RunLog {
+  std::string file;
+  std::size_t lines = 0;
+  std::optional<Located<std::string>> seed;  // from the file's name, else from the text
+  std::vector<LogEvaluation> evaluations;
+  std::optional<Located<double>> train_seconds;  // of the stop line, else the last train_time
+  std::optional<Located<double>> eval_seconds;   // total_eval_time where there is one, else the longest single timer
+  std::optional<Located<double>> process_seconds;  // whole process, where a timer printed it
+  std::optional<Located<double>> total_bytes, code_bytes, model_bytes;  // the last printed
+  std::vector<Located<double>> all_totals;       // every total that is printed, also of other codecs
+  std::map<std::string, std::string> config;     // settings printed before the first step: name -> value
+
+  // The last evaluation, which reports of the field take for the result.
+  const LogEvaluation* final_evaluation() const;
+};
+
+// Reads a log of any encoding. Lines of program text that a log echoes (print calls, comments) are left out. Nothing is an
+// error: what is not understood is not there.
+RunLog read_run_log(std::string_view bytes, const std::string& file);
+
+// Does the text look like a log of a run (a score, a step or a train_time on some line)?
+bool looks_like_run_log(std::string_view bytes);
+
+}  // namespace par5
