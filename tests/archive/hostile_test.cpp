@@ -9,6 +9,7 @@
 #include "archive/codec.h"
 #include "archive/container.h"
 #include "models.h"
+#include "tests/support/reseal.h"
 
 namespace par5 {
 namespace {
@@ -40,23 +41,6 @@ Artifact tiny_artifact() {
 Bytes encode(const Artifact& artifact, int effort = 5) {
   auto encoded = encode_artifact(artifact, {effort, 1});
   return encoded ? encoded->bytes : Bytes{};
-}
-
-// Makes the head's and the file's checksums hold again after a change.
-void reseal(Bytes& bytes) {
-  std::uint64_t length = 0;
-  std::size_t at = 5;
-  for (int shift = 0; at < bytes.size(); shift += 7) {
-    const auto byte = std::to_integer<std::uint64_t>(bytes[at++]);
-    length |= (byte & 127) << shift;
-    if (byte < 128 || shift > 28) break;
-  }
-  const auto put = [&](std::size_t where, std::uint64_t value, int width) {
-    for (int i = 0; i < width; ++i)
-      bytes[where + static_cast<std::size_t>(i)] = static_cast<std::byte>(value >> (8 * i));
-  };
-  if (at + length + 4 + 8 <= bytes.size()) put(at + length, short_checksum(std::span(bytes).first(at + length)), 4);
-  put(bytes.size() - 8, xxh3_64(std::span(bytes).first(bytes.size() - 8)), 8);
 }
 
 void expect_located(const Result<DecodedArtifact>& result, const std::string& what) {
@@ -97,7 +81,7 @@ TEST(Hostile, EveryBitFlipBehindGoodChecksums) {
   for (std::size_t bit = 0; bit < (good.size() - 8) * 8; ++bit) {
     Bytes bytes = good;
     bytes[bit / 8] ^= static_cast<std::byte>(1 << bit % 8);
-    reseal(bytes);
+    test::reseal(bytes);
     const auto decoded = decode_artifact(bytes, "small.par5", 1);
     if (decoded)
       EXPECT_EQ(decoded->artifact.model.tensors.size(), tensor_specs(decoded->artifact.model.model).size());
@@ -138,7 +122,7 @@ TEST(Hostile, UnknownKeys) {
                               reinterpret_cast<const std::byte*>(name.data() + name.size()));
   ASSERT_NE(at, bytes.end());
   *(at - 2) |= std::byte{1};
-  reseal(bytes);
+  test::reseal(bytes);
   const auto refused = decode_artifact(bytes, "small.par5", 1);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().key, "flavour");

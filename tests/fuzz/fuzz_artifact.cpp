@@ -1,6 +1,15 @@
+// The container: the bytes as they are, and again with good checksums, behind which the rest of the reader lies.
 #include "archive/artifact.h"
+#include "pack/architecture.h"
+#include "tests/fuzz/target.h"
+#include "tests/support/reseal.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  (void)par5::decode_artifact({reinterpret_cast<const std::byte*>(data), size}, "fuzz", 1);
-  return 0;
+PAR5_FUZZ_TARGET(artifact) {
+  (void)par5::decode_artifact(bytes, "fuzz", 1);
+  par5::fuzz::Bytes sealed(bytes.begin(), bytes.end());
+  par5::test::reseal(sealed);
+  const auto decoded = par5::decode_artifact(sealed, "fuzz", 1);
+  if (!decoded) return;
+  par5::fuzz::require(decoded->report.file_bytes == sealed.size());
+  par5::fuzz::require(decoded->artifact.model.tensors.size() == par5::tensor_specs(decoded->artifact.model.model).size());
 }

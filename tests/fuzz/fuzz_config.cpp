@@ -1,7 +1,7 @@
 #include "core/config.h"
+#include "tests/fuzz/target.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+PAR5_FUZZ_TARGET(config) {
   par5::LoadedConfig config;
-  if (config.apply_toml({reinterpret_cast<const char*>(data), size}, "fuzz")) (void)config.check();
-  return 0;
+  if (config.apply_toml({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, "fuzz")) (void)config.check();
 }

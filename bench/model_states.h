@@ -1,0 +1,107 @@
+// Seeded model states for measurements and slow tests: what a size is claimed for. A state has the tensors of its
+// configuration in their stored precision, scales as fp16.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/config.h"
+#include "pack/stored_model.h"
+
+namespace par5::bench {
+
+// Normal values from a seeded generator, the same with every standard library.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : random_(seed) {}
+  double uniform() { return (static_cast<double>(random_() >> 11) + 0.5) / 9007199254740992.0; }
+  double normal() { return std::sqrt(-2 * std::log(uniform())) * std::cos(6.283185307179586 * uniform()); }
+  // Generalised Gaussian of shape 4 and variance 1, by rejection from a uniform box.
+  double shape4() {
+    while (true) {
+      const double x = 8 * uniform() - 4, scaled = x * 0.58139536, square = scaled * scaled;
+      if (uniform() < std::exp(-square * square)) return x;
+    }
+  }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+enum class Structure {
+  independent,  // weights N(0, 0.02^2)
+  columns,      // shape-4 weights whose columns have log-normal scales, as trained matrices have
+};
+
+// Deviation of the logarithm of a matrix's column scales.
+inline double column_deviation(std::string_view name) {
+  const auto has = [&](std::string_view part) { return name.find(part) != std::string_view::npos; };
+  if (has("mlp.proj") || has("mlp.c_proj")) return 0.35;
+  if (has("mlp.")) return 0.05;
+  if (has("attn.proj") || has("attn.c_proj")) return 0.10;
+  return 0.20;  // queries, keys and values
+}
+
+// The float32 weights of one tensor: matrices by `structure`, `strength` times its column deviations; token embeddings
+// N(0, 0.3^2), their projections N(0, 0.05^2), vectors 1 + N(0, 0.1^2).
+inline std::vector<float> random_weights(const TensorSpec& spec, Structure structure, double strength, Random& random) {
+  std::vector<float> weights(static_cast<std::size_t>(element_count(spec.shape)));
+  const auto fill = [&](auto&& next) {
+    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(next(i));
+  };
+  if (spec.storage == Storage::quantized && structure == Structure::columns) {
+    std::vector<double> column(static_cast<std::size_t>(spec.shape[1]));
+    for (double& scale : column) scale = 0.02 * std::exp(strength * column_deviation(spec.name) * random.normal());
+    fill([&](std::size_t i) { return random.shape4() * column[i % column.size()]; });
+  } else if (spec.storage == Storage::quantized) {
+    fill([&](std::size_t) { return 0.02 * random.normal(); });
+  } else if (spec.storage == Storage::fp8) {
+    const double deviation = spec.name.find("embed_proj") == std::string::npos ? 0.3 : 0.05;
+    fill([&](std::size_t) { return deviation * random.normal(); });
+  } else {
+    fill([&](std::size_t) { return 1 + 0.1 * random.normal(); });
+  }
+  return weights;
+}
+
+inline Result<StoredModel> random_state(const ModelConfig& model, const QuantizerConfig& quantizer, Structure structure,
+                                        std::uint64_t seed, double strength = 1, std::size_t threads = 0) {
+  StoredModel state{model, quantizer, {}};
+  state.quantizer.scale_bits = 16;
+  Random random(seed);
+  for (const TensorSpec& spec : tensor_specs(model)) {
+    P5_TRY(auto tensor, store_tensor(spec, random_weights(spec, structure, strength, random), state.quantizer, threads));
+    state.tensors.push_back(std::move(tensor));
+  }
+  return state;
+}
+
+// A state of a preset's shapes: "quinary-16mb" has 36,495,360 quinary weights, "ternary-16mb" 64,880,640 ternary ones.
+inline Result<StoredModel> full_size_state(const std::string& source_folder, const std::string& preset,
+                                           Structure structure, std::uint64_t seed) {
+  LoadedConfig config;
+  P5_OK(config.apply_file(source_folder + "/configs/" + preset + ".toml"));
+  return random_state(config.values().model, config.values().quantizer, structure, seed);
+}
+
+// Scales as n-bit deltas; returns what that costs over the whole model.
+inline ScaleError with_scale_bits(StoredModel& state, int bits) {
+  ScaleError total;
+  double squares = 0;
+  for (StoredTensor& tensor : state.tensors)
+    if (auto* quantized = std::get_if<QuantizedTensor>(&tensor.data)) {
+      const ScaleError error = apply_scale_bits(*quantized, bits);
+      total.max_log2 = std::max(total.max_log2, error.max_log2);
+      squares += error.rms_log2 * error.rms_log2 * static_cast<double>(error.scales);
+      total.scales += error.scales;
+    }
+  if (total.scales > 0) total.rms_log2 = std::sqrt(squares / static_cast<double>(total.scales));
+  state.quantizer.scale_bits = bits;
+  return total;
+}
+
+}  // namespace par5::bench
