@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "archive/codec.h"
 #include "core/error.h"
 #include "core/tokenizer_data.h"
 #include "pack/stored_model.h"
@@ -45,8 +46,12 @@ struct Artifact {
 bool same_artifact(const Artifact& a, const Artifact& b);
 
 struct EncodeOptions {
-  int effort = 5;           // 0 … 9, a deterministic amount of work
+  int effort = 5;           // 0 … 9, a deterministic amount of work; 9 tries everything
   std::size_t threads = 0;  // 0: one per core
+  // What may be used besides storing bytes as they are.
+  std::vector<Codec> codecs = {Codec::own, Codec::lzma, Codec::zstd, Codec::brotli};
+  // When this has passed, no further way of coding a stream is begun; the artifact then says so (time_limited).
+  std::optional<double> max_seconds = {};
 };
 
 // Where the bytes went; `inspect` and `pack` print it. Sections sum to the file size.
@@ -57,8 +62,8 @@ struct ArtifactSection {
 };
 struct StreamReport {
   std::string part;             // "codes", "scales", "values"
-  std::string layout;           // "base5", "base5_t", "planes", ...
-  std::string codec;            // "raw", "lzma", "zstd", ...
+  std::string layout;           // "base5", "base5_t", "planes", ...; of par5's own coder "chain0", "chain1", ...
+  std::string codec;            // "raw", "lzma", "zstd", ..., "own"
   std::uint64_t offset = 0;     // in the file
   std::uint64_t values = 0;     // weights, scales or floats in it; 0 for streams that are no tensors
   std::uint64_t raw_bytes = 0;  // in this layout, before the codec
@@ -79,7 +84,8 @@ struct ArtifactReport {
   std::vector<ArtifactSection> sections;
   std::vector<TensorReport> tensors;
   std::vector<StreamReport> other_streams;  // tokenizer and self-test
-  std::string codec_versions;               // of liblzma, zstd and brotli that encoded: "5.4.1 1.5.4 1.0.9"
+  std::string codec_versions;  // of liblzma, zstd and brotli that encoded: "5.4.1 1.5.4 1.0.9"; empty: none was used
+  bool time_limited = false;   // EncodeOptions::max_seconds cut the search, so that the bytes depend on the machine
   // The parts of file_bytes, by what they hold; they sum to it.
   std::uint64_t quantised_bytes = 0;
   std::uint64_t float_bytes = 0;
@@ -89,9 +95,18 @@ struct ArtifactReport {
   std::uint64_t checksum_bytes = 0;
 };
 
+// One way of coding a stream that was tried, and the bytes that it took.
+struct Trial {
+  std::string stream;  // "codes of 'blocks.0.mlp.fc.weight'"
+  std::string layout;  // as in StreamReport
+  std::string codec;   // with its parameters: "lzma lc=0 lp=0 pb=0"
+  std::uint64_t bytes = 0;
+};
+
 struct EncodedArtifact {
   std::vector<std::byte> bytes;
   ArtifactReport report;
+  std::vector<Trial> trials;  // in the order of the streams
 };
 
 // The same artifact and options give the same bytes on any machine and for any number of threads (and the same codec

@@ -1,5 +1,6 @@
 #include "archive/codec.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace par5 {
@@ -14,8 +15,36 @@ std::string_view codec_name(Codec codec) {
       return "zstd";
     case Codec::brotli:
       return "brotli";
+    case Codec::own:
+      return "own";
   }
   return "unknown";
+}
+
+std::string to_string(const CodecChoice& choice) {
+  std::string text(codec_name(choice.codec));
+  if (choice.codec != Codec::lzma) return text;
+  text += " lc=" + std::to_string(choice.properties % 9) + " lp=" + std::to_string(choice.properties / 9 % 5) +
+          " pb=" + std::to_string(choice.properties / 45);
+  return choice.extreme ? text : text + " plain";
+}
+
+Result<std::vector<Codec>> codecs_from_list(std::string_view list) {
+  std::vector<Codec> codecs;
+  std::string names;
+  for (int i = 0; i < kCodecCount; ++i)
+    names += (i > 0 ? ", " : "") + std::string(codec_name(static_cast<Codec>(i)));
+  for (std::size_t start = 0; start <= list.size();) {
+    const std::size_t end = std::min(list.find(',', start), list.size());
+    const std::string_view name = list.substr(start, end - start);
+    int i = 0;
+    while (i < kCodecCount && codec_name(static_cast<Codec>(i)) != name) ++i;
+    if (i == kCodecCount)
+      return usage_error("there is no codec '" + std::string(name) + "'; the codecs are " + names, "--codecs");
+    codecs.push_back(static_cast<Codec>(i));
+    start = end + 1;
+  }
+  return codecs;
 }
 
 Result<std::vector<std::byte>> compress(CodecChoice choice, std::span<const std::byte> raw) {
@@ -23,11 +52,13 @@ Result<std::vector<std::byte>> compress(CodecChoice choice, std::span<const std:
     case Codec::raw:
       return std::vector<std::byte>(raw.begin(), raw.end());
     case Codec::lzma:
-      return codec_detail::compress_lzma(choice.parameter, raw);
+      return codec_detail::compress_lzma(choice, raw);
     case Codec::zstd:
       return codec_detail::compress_zstd(raw);
     case Codec::brotli:
       return codec_detail::compress_brotli(raw);
+    case Codec::own:
+      break;
   }
   return internal_error("unknown codec");
 }
@@ -46,6 +77,8 @@ Status decompress(Codec codec, std::span<const std::byte> stored, std::span<std:
       return codec_detail::decompress_zstd(stored, out);
     case Codec::brotli:
       return codec_detail::decompress_brotli(stored, out);
+    case Codec::own:
+      break;
   }
   return bad_data("unknown codec");
 }

@@ -14,15 +14,20 @@
 namespace par5 {
 
 // The numbers stand in files: docs/format.md, "Codecs".
-enum class Codec : std::uint8_t { raw = 0, lzma = 1, zstd = 2, brotli = 3 };
-inline constexpr int kCodecCount = 4;
+// `own` is par5's coder, which codes whole chains of tensors (chains.h) and is no byte codec.
+enum class Codec : std::uint8_t { raw = 0, lzma = 1, zstd = 2, brotli = 3, own = 4 };
+inline constexpr int kCodecCount = 5;
 std::string_view codec_name(Codec codec);
+// The codecs of a list like "own,brotli"; an unknown name is a usage error that names those that there are.
+Result<std::vector<Codec>> codecs_from_list(std::string_view list);
 
-// One way to compress: a codec with its parameters. For lzma `parameter` is the properties byte (pb · 5 + lp) · 9 + lc.
+// One way to compress: a byte codec with its parameters.
 struct CodecChoice {
   Codec codec = Codec::raw;
-  std::uint8_t parameter = 0;
+  std::uint8_t properties = 0;  // lzma: (pb · 5 + lp) · 9 + lc
+  bool extreme = true;          // lzma: search longer; rarely a few bytes worse than the plain preset 9
 };
+std::string to_string(const CodecChoice& choice);  // "lzma lc=0 lp=0 pb=0"
 
 // Compresses; the same bytes on every machine and thread count for the same library versions. Memory: up to 200 MB.
 Result<std::vector<std::byte>> compress(CodecChoice choice, std::span<const std::byte> raw);
@@ -36,10 +41,10 @@ std::string codec_library_versions();
 
 namespace codec_detail {
 
-Result<std::vector<std::byte>> compress_lzma(std::uint8_t properties, std::span<const std::byte> raw);
+Result<std::vector<std::byte>> compress_lzma(const CodecChoice& choice, std::span<const std::byte> raw);
 Status decompress_lzma(std::span<const std::byte> stored, std::span<std::byte> out);
 std::string lzma_version();
-Result<std::vector<std::byte>> compress_zstd(std::span<const std::byte> raw);
+Result<std::vector<std::byte>> compress_zstd(std::span<const std::byte> raw, int level = 22);
 Status decompress_zstd(std::span<const std::byte> stored, std::span<std::byte> out);
 std::string zstd_version();
 Result<std::vector<std::byte>> compress_brotli(std::span<const std::byte> raw);

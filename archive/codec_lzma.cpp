@@ -33,10 +33,10 @@ struct Stream {
 
 }  // namespace
 
-Result<std::vector<std::byte>> compress_lzma(std::uint8_t properties, std::span<const std::byte> raw) {
+Result<std::vector<std::byte>> compress_lzma(const CodecChoice& choice, std::span<const std::byte> raw) {
   lzma_options_lzma options{};
-  if (lzma_lzma_preset(&options, 9 | LZMA_PRESET_EXTREME)) return internal_error("liblzma lacks its preset 9");
-  if (!split_properties(properties, options)) return internal_error("impossible LZMA properties");
+  if (lzma_lzma_preset(&options, 9 | (choice.extreme ? LZMA_PRESET_EXTREME : 0))) return internal_error("liblzma lacks its preset 9");
+  if (!split_properties(choice.properties, options)) return internal_error("impossible LZMA properties");
   set_size(options, raw.size());
   const lzma_filter filters[] = {{LZMA_FILTER_LZMA1EXT, &options}, {LZMA_VLI_UNKNOWN, nullptr}};
   std::vector<std::byte> stored(raw.size() + raw.size() / 16 + 128);
@@ -50,7 +50,7 @@ Result<std::vector<std::byte>> compress_lzma(std::uint8_t properties, std::span<
   if (lzma_code(&stream, LZMA_FINISH) != LZMA_STREAM_END) return internal_error("liblzma failed to compress a stream");
   stored.resize(static_cast<std::size_t>(stream.total_out));
   if (stored.empty() || stored[0] != std::byte{0}) return internal_error("liblzma's output does not start with zero");
-  stored[0] = static_cast<std::byte>(properties);
+  stored[0] = static_cast<std::byte>(choice.properties);
   return stored;
 }
 

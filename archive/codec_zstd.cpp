@@ -16,11 +16,11 @@ struct Free {
 
 }  // namespace
 
-Result<std::vector<std::byte>> compress_zstd(std::span<const std::byte> raw) {
+Result<std::vector<std::byte>> compress_zstd(std::span<const std::byte> raw, int level) {
   const std::unique_ptr<ZSTD_CCtx, Free> context(ZSTD_createCCtx());
   if (!context) return resource_limit("zstd cannot start its encoder");
   for (const auto& [parameter, value] :
-       {std::pair{ZSTD_c_compressionLevel, 22}, std::pair{ZSTD_c_format, static_cast<int>(ZSTD_f_zstd1_magicless)},
+       {std::pair{ZSTD_c_compressionLevel, level}, std::pair{ZSTD_c_format, static_cast<int>(ZSTD_f_zstd1_magicless)},
         std::pair{ZSTD_c_checksumFlag, 0}, std::pair{ZSTD_c_contentSizeFlag, 1}})
     if (ZSTD_isError(ZSTD_CCtx_setParameter(context.get(), parameter, value)))
       return internal_error("zstd refuses its parameters");

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+
+#include "archive/chains.h"
 
 namespace par5 {
 namespace {
@@ -9,47 +12,70 @@ namespace {
 // Everything behind the header length fits in this; it bounds what a hostile length can ask for.
 constexpr std::uint64_t kLongestHead = 1 << 24;
 
-Status read_directory(ByteReader& in, Container& container) {
-  const Metadata& metadata = container.metadata;
-  const QuantizerConfig& quantizer = metadata.quantizer;
-  for (StreamSlot& slot : stream_slots(metadata.model, quantizer, container.specs, metadata.tokenizer_bytes > 0,
-                                       metadata.self_test_bytes > 0))
-    container.streams.push_back({std::move(slot), Codec::raw, Layout::bytes, 0, 0, 0, 0});
-  if (in.remaining() < container.streams.size() * (2 + kStreamChecksumBytes))
-    return in.error("its directory is too short for " + std::to_string(container.streams.size()) + " streams");
-  container.directory_offset = in.offset();
-  for (StreamEntry& stream : container.streams) {
+// Column 1: how every stream is coded. Members of one chain become one entry, at the place of the first.
+Status read_codings(ByteReader& in, Container& container) {
+  std::map<std::pair<ChainKind, int>, std::size_t> chains;  // to their entries
+  for (std::size_t i = 0; i < container.slots.size(); ++i) {
+    const StreamSlot& slot = container.slots[i];
     const std::uint64_t start = in.offset();
     P5_TRY(const std::uint64_t coding, in.fixed(1));
     if (coding >> 4 >= kCodecCount)
       return in.error_at(
           start, "it uses codec number " + std::to_string(coding >> 4) + ", which does not exist in format version 1");
-    stream.codec = static_cast<Codec>(coding >> 4);
-    stream.layout = static_cast<Layout>(coding & 15);
-    const auto layouts = layouts_of(stream.slot, &container.specs[stream.slot.tensor], quantizer);
-    if (std::find(layouts.begin(), layouts.end(), stream.layout) == layouts.end())
-      return in.error_at(start,
-                         "layout number " + std::to_string(coding & 15) + " does not fit the " + stream.slot.name);
+    StreamEntry entry;
+    entry.slots = {i};
+    entry.codec = static_cast<Codec>(coding >> 4);
+    if (entry.codec == Codec::own) {
+      const auto kind = chain_kind(slot, container.specs);
+      if (!kind) return in.error_at(start, "the " + slot.name + " cannot be part of a chain");
+      entry.chain = static_cast<int>(coding & 15);
+      const auto [chain, is_new] = chains.try_emplace({*kind, entry.chain}, container.entries.size());
+      if (!is_new) {
+        container.entries[chain->second].slots.push_back(i);
+        continue;
+      }
+    } else {
+      entry.layout = static_cast<Layout>(coding & 15);
+      const auto layouts = layouts_of(slot, &container.specs[slot.tensor], container.metadata.quantizer);
+      if (std::find(layouts.begin(), layouts.end(), entry.layout) == layouts.end())
+        return in.error_at(start, "layout number " + std::to_string(coding & 15) + " does not fit the " + slot.name);
+    }
+    container.entries.push_back(std::move(entry));
   }
-  for (StreamEntry& stream : container.streams) {
+  return {};
+}
+
+Status read_directory(ByteReader& in, Container& container) {
+  const Metadata& metadata = container.metadata;
+  const QuantizerConfig& quantizer = metadata.quantizer;
+  container.slots = stream_slots(metadata.model, quantizer, container.specs, metadata.tokenizer_bytes > 0,
+                                 metadata.self_test_bytes > 0);
+  if (in.remaining() < container.slots.size())
+    return in.error("its directory is too short for " + std::to_string(container.slots.size()) + " streams");
+  container.directory_offset = in.offset();
+  P5_OK(read_codings(in, container));
+  for (StreamEntry& entry : container.entries) {
     const std::uint64_t start = in.offset();
-    P5_TRY(stream.stored_bytes, in.varint());
-    stream.raw_bytes =
-        stream.slot.part == Part::tokenizer ? metadata.tokenizer_bytes
-        : stream.slot.part == Part::self_test
-            ? metadata.self_test_bytes
-            : laid_out_bytes(stream.slot, &container.specs[stream.slot.tensor], quantizer, stream.layout);
-    if (size_is_implied(stream.slot, quantizer, stream.layout)) continue;
+    P5_TRY(entry.stored_bytes, in.varint());
+    for (const std::size_t i : entry.slots) {
+      const StreamSlot& slot = container.slots[i];
+      entry.raw_bytes += slot.part == Part::tokenizer   ? metadata.tokenizer_bytes
+                         : slot.part == Part::self_test ? metadata.self_test_bytes
+                                                        : laid_out_bytes(slot, &container.specs[slot.tensor],
+                                                                         quantizer, entry.layout);
+    }
+    const StreamSlot& first = container.slots[entry.slots[0]];
+    if (size_is_implied(first, quantizer, entry.layout)) continue;
     P5_TRY(const std::uint64_t raw_bytes, in.varint());
-    if (raw_bytes > stream.raw_bytes)
-      return in.error_at(start, "the " + stream.slot.name + " claim " + std::to_string(raw_bytes) +
-                                    " bytes where at most " + std::to_string(stream.raw_bytes) + " can be");
-    stream.raw_bytes = raw_bytes;
+    if (raw_bytes > entry.raw_bytes)
+      return in.error_at(start, "the " + first.name + " claim " + std::to_string(raw_bytes) + " bytes where at most " +
+                                    std::to_string(entry.raw_bytes) + " can be");
+    entry.raw_bytes = raw_bytes;
   }
   container.checksums_offset = in.offset();
-  for (StreamEntry& stream : container.streams) {
+  for (StreamEntry& entry : container.entries) {
     P5_TRY(const std::uint64_t checksum, in.fixed(kStreamChecksumBytes));
-    stream.checksum = static_cast<std::uint32_t>(checksum);
+    entry.checksum = static_cast<std::uint32_t>(checksum);
   }
   if (in.remaining() != 0) return in.error("its directory has bytes after its end");
   return {};
@@ -100,14 +126,14 @@ Result<Container> parse_container(std::span<const std::byte> file, const std::st
   P5_OK(read_directory(header, container));
 
   std::uint64_t offset = container.streams_offset;
-  for (StreamEntry& stream : container.streams) {
-    stream.offset = offset;
-    if (stream.stored_bytes > file.size() - offset)
-      return bad_data("'" + path + "' is truncated at the " + stream.slot.name + ": " +
-                          std::to_string(stream.stored_bytes) + " bytes belong there and " +
+  for (StreamEntry& entry : container.entries) {
+    entry.offset = offset;
+    if (entry.stored_bytes > file.size() - offset)
+      return bad_data("'" + path + "' is truncated at the " + container.slots[entry.slots[0]].name + ": " +
+                          std::to_string(entry.stored_bytes) + " bytes belong there and " +
                           std::to_string(file.size() - offset) + " remain",
                       path, offset);
-    offset += stream.stored_bytes;
+    offset += entry.stored_bytes;
   }
   if (file.size() - offset != kFileChecksumBytes)
     return bad_data("'" + path + "' should be " + std::to_string(offset + kFileChecksumBytes) + " bytes long and has " +

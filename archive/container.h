@@ -21,11 +21,12 @@ inline constexpr int kFormatVersion = 1;
 inline constexpr int kStreamChecksumBytes = 4;
 inline constexpr int kFileChecksumBytes = 8;
 
-// One stream as the directory describes it, with its place in the file.
+// One run of stored bytes as the directory describes it, with its place in the file: a stream, or a chain of streams.
 struct StreamEntry {
-  StreamSlot slot;
+  std::vector<std::size_t> slots;  // one, or the members of a chain, in file order
   Codec codec = Codec::raw;
-  Layout layout = Layout::bytes;
+  Layout layout = Layout::bytes;  // of a chain: that of the bytes under the checksum
+  int chain = 0;                  // its number, where the codec is `own`
   std::uint64_t offset = 0;
   std::uint64_t stored_bytes = 0;
   std::uint64_t raw_bytes = 0;  // decoded
@@ -36,7 +37,8 @@ struct StreamEntry {
 struct Container {
   Metadata metadata;
   std::vector<TensorSpec> specs;
-  std::vector<StreamEntry> streams;
+  std::vector<StreamSlot> slots;
+  std::vector<StreamEntry> entries;
   std::uint64_t metadata_offset = 0;
   std::uint64_t directory_offset = 0;
   std::uint64_t checksums_offset = 0;  // stream checksums, then the head's own
@@ -58,6 +60,8 @@ inline std::uint32_t short_checksum(std::span<const std::byte> bytes) {
   return static_cast<std::uint32_t>(xxh3_64(bytes));
 }
 
-ArtifactReport make_report(const Container& container, const Artifact& artifact);
+// `slot_bytes` are the stored bytes of every slot.
+ArtifactReport make_report(const Container& container, const Artifact& artifact,
+                           const std::vector<std::uint64_t>& slot_bytes);
 
 }  // namespace par5

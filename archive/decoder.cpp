@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "archive/chains.h"
 #include "archive/container.h"
 #include "archive/tokenizer_stream.h"
 #include "core/cancel.h"
@@ -54,22 +55,25 @@ Result<std::vector<SelfTestWindow>> read_self_test(ByteReader& in) {
   return windows;
 }
 
+std::span<const std::byte> stored_bytes(std::span<const std::byte> file, const StreamEntry& entry) {
+  return file.subspan(static_cast<std::size_t>(entry.offset), static_cast<std::size_t>(entry.stored_bytes));
+}
+
 // The decoded bytes of one stream, checked against its checksum.
-Result<std::vector<std::uint8_t>> decode_stream(std::span<const std::byte> file, const StreamEntry& stream) {
-  std::vector<std::uint8_t> raw(static_cast<std::size_t>(stream.raw_bytes));
+Result<std::vector<std::uint8_t>> decode_stream(std::span<const std::byte> file, const StreamEntry& entry) {
+  std::vector<std::uint8_t> raw(static_cast<std::size_t>(entry.raw_bytes));
   const auto out = std::as_writable_bytes(std::span(raw));
-  const auto stored =
-      file.subspan(static_cast<std::size_t>(stream.offset), static_cast<std::size_t>(stream.stored_bytes));
-  P5_OK(decompress(stream.codec, stored, out));
-  if (short_checksum(out) != stream.checksum) return bad_data("its checksum does not hold");
+  P5_OK(decompress(entry.codec, stored_bytes(file, entry), out));
+  if (short_checksum(out) != entry.checksum) return bad_data("its checksum does not hold");
   return raw;
 }
 
-Status read_stream(std::span<const std::byte> file, const Container& container, const StreamEntry& stream,
+Status read_stream(std::span<const std::byte> file, const Container& container, const StreamEntry& entry,
                    Artifact& artifact) {
-  P5_TRY(const auto raw, decode_stream(file, stream));
+  P5_TRY(const auto raw, decode_stream(file, entry));
   const auto bytes = std::as_bytes(std::span(raw));
-  if (stream.slot.part == Part::tokenizer) {
+  const StreamSlot& slot = container.slots[entry.slots[0]];
+  if (slot.part == Part::tokenizer) {
     ByteReader in(bytes, {}, 0, "the tokenizer");
     P5_TRY(artifact.tokenizer, read_tokenizer(in));
     const auto vocab = static_cast<std::size_t>(container.metadata.model.vocab);
@@ -78,19 +82,44 @@ Status read_stream(std::span<const std::byte> file, const Container& container, 
                       " pieces do not fit a vocabulary of " + std::to_string(vocab));
     return {};
   }
-  if (stream.slot.part == Part::self_test) {
+  if (slot.part == Part::self_test) {
     ByteReader in(bytes, {}, 0, "the self-test");
     P5_TRY(artifact.self_test, read_self_test(in));
     return {};
   }
-  return take_back(artifact.model.tensors[stream.slot.tensor], stream.slot, stream.layout, raw);
+  return take_back(artifact.model.tensors[slot.tensor], slot, entry.layout, raw);
+}
+
+// A chain's streams, and what each of them took of its bytes.
+Status read_chain(std::span<const std::byte> file, const Container& container, const StreamEntry& entry,
+                  Artifact& artifact, std::vector<std::uint64_t>& slot_bytes) {
+  std::vector<StreamSlot> slots;
+  for (const std::size_t i : entry.slots) slots.push_back(container.slots[i]);
+  P5_TRY(const DecodedSlots decoded, decode_chain(artifact.model, slots, stored_bytes(file, entry)));
+  if (short_checksum(std::as_bytes(std::span(decoded.raw))) != entry.checksum)
+    return bad_data("its checksum does not hold");
+  std::size_t used = 0;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const auto bytes = static_cast<std::size_t>(laid_out_bytes(slots[i], &container.specs[slots[i].tensor],
+                                                               container.metadata.quantizer, entry.layout));
+    P5_OK(take_back(artifact.model.tensors[slots[i].tensor], slots[i], entry.layout,
+                    std::span(decoded.raw).subspan(used, bytes)));
+    used += bytes;
+    slot_bytes[entry.slots[i]] = decoded.slot_bytes[i];
+  }
+  return {};
+}
+
+bool is_chain_of_scales(const Container& container, const StreamEntry& entry) {
+  return entry.codec == Codec::own && container.slots[entry.slots[0]].part == Part::scales;
 }
 
 // Offsets inside a decoded stream mean nothing to who holds the file: the stream's own place does.
-Error located(Error error, const StreamEntry& stream, const std::string& path) {
+Error located(Error error, const Container& container, const StreamEntry& entry, const std::string& path) {
   if (error.code == ErrorCode::bad_data && error.file.empty()) {
-    error.message = "'" + path + "' is damaged in the " + stream.slot.name + ": " + error.message;
-    error.offset = stream.offset;
+    error.message = "'" + path + "' is damaged in the " + container.slots[entry.slots[0]].name +
+                    (entry.slots.size() > 1 ? " or what is coded with them" : "") + ": " + error.message;
+    error.offset = entry.offset;
   }
   return error.in_file(path);
 }
@@ -125,17 +154,36 @@ Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const 
     artifact.model.tensors.push_back(blank_tensor(spec, metadata.quantizer, exponent));
   }
 
-  // A damaged file is decoded all the same, to say where the damage is.
-  std::vector<Status> results(container.streams.size());
-  parallel_for(container.streams.size(), threads, [&](std::size_t i) {
-    results[i] = cancelled() ? Status(interrupted()) : read_stream(bytes, container, container.streams[i], artifact);
-  });
-  for (std::size_t i = 0; i < results.size(); ++i)
-    if (!results[i]) return tl::unexpected(located(std::move(results[i]).error(), container.streams[i], path));
+  // A damaged file is decoded all the same, to say where the damage is. Largest first, so that no thread is left with a
+  // large one at the end; chains of scales need the codes.
+  std::vector<std::uint64_t> slot_bytes(container.slots.size(), 0);
+  std::vector<Status> results(container.entries.size());
+  for (const bool scales : {false, true}) {
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < container.entries.size(); ++i)
+      if (is_chain_of_scales(container, container.entries[i]) == scales) order.push_back(i);
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+      return container.entries[a].raw_bytes > container.entries[b].raw_bytes;
+    });
+    parallel_for(order.size(), threads, [&](std::size_t k) {
+      const StreamEntry& entry = container.entries[order[k]];
+      Status& result = results[order[k]];
+      if (cancelled()) {
+        result = interrupted();
+      } else if (entry.codec == Codec::own) {
+        result = read_chain(bytes, container, entry, artifact, slot_bytes);
+      } else {
+        slot_bytes[entry.slots[0]] = entry.stored_bytes;
+        result = read_stream(bytes, container, entry, artifact);
+      }
+    });
+    for (std::size_t i = 0; i < results.size(); ++i)
+      if (!results[i]) return tl::unexpected(located(std::move(results[i]).error(), container, container.entries[i], path));
+  }
   if (!container.intact)
     return bad_data("'" + path + "' is damaged: the file's checksum does not hold", path,
                     container.file_bytes - kFileChecksumBytes);
-  decoded.report = make_report(container, artifact);
+  decoded.report = make_report(container, artifact, slot_bytes);
   return decoded;
 }
 

@@ -1,141 +1,11 @@
 #include <algorithm>
-#include <array>
-#include <mutex>
 
+#include "archive/choice.h"
 #include "archive/container.h"
 #include "archive/tokenizer_stream.h"
-#include "core/cancel.h"
-#include "core/parallel.h"
-#include "core/progress.h"
 
 namespace par5 {
 namespace {
-
-constexpr std::uint8_t lzma_properties(int lc, int lp, int pb) {
-  return static_cast<std::uint8_t>((pb * 5 + lp) * 9 + lc);
-}
-
-// One way to store a stream, and what came of it.
-struct Candidate {
-  std::size_t stream = 0;
-  Layout layout = Layout::bytes;
-  CodecChoice choice;
-  std::vector<std::byte> stored;
-  std::uint64_t raw_bytes = 0;
-  std::uint32_t checksum = 0;
-};
-
-// Smaller wins, then the simpler codec, then the earlier candidate: the choice never depends on threads or time.
-bool better(const Candidate& a, const Candidate& b) {
-  if (a.stored.size() != b.stored.size()) return a.stored.size() < b.stored.size();
-  return a.choice.codec < b.choice.codec;
-}
-
-// The amount of work. Every effort tries LZMA on all layouts (below 7 not on a whole byte per weight where denser
-// layouts exist); from 3 on brotli joins on the two layouts that LZMA made smallest, and on small streams and the
-// tokenizer everything; from 7 on everything is tried on every layout.
-constexpr std::size_t kSmallStream = 1 << 16;
-
-bool worth_trying(const StreamSlot& slot, Grid grid, Layout layout, int effort) {
-  const bool denser = grid == Grid::binary || grid == Grid::ternary || grid == Grid::quinary;
-  return effort >= 7 || !denser || slot.part != Part::codes ||
-         element_count(slot.shape) <= static_cast<std::int64_t>(kSmallStream) ||
-         !(layout == Layout::bytes || layout == Layout::bytes_t);
-}
-
-const std::vector<CodecChoice>& first_codecs() {
-  static const std::vector<CodecChoice> choices = {{Codec::raw, 0}, {Codec::lzma, lzma_properties(0, 0, 0)}};
-  return choices;
-}
-
-std::vector<CodecChoice> second_codecs(const StreamSlot& slot, std::uint64_t raw_bytes, int effort) {
-  if (effort < 3) return {};
-  std::vector<CodecChoice> choices = {{Codec::brotli, 0}};
-  if (effort < 7 && raw_bytes > kSmallStream && slot.part != Part::tokenizer) return choices;
-  choices.push_back({Codec::zstd, 0});
-  for (const auto& [lc, lp, pb] : {std::array{3, 0, 0}, std::array{0, 1, 1}})
-    choices.push_back({Codec::lzma, lzma_properties(lc, lp, pb)});
-  if (effort < 7) return choices;
-  for (const auto& [lc, lp, pb] : {std::array{1, 0, 0}, std::array{2, 0, 0}, std::array{4, 0, 0}, std::array{0, 2, 2},
-                                   std::array{3, 0, 2}, std::array{3, 1, 1}})
-    choices.push_back({Codec::lzma, lzma_properties(lc, lp, pb)});
-  return choices;
-}
-
-// The bytes of the streams that are no tensors.
-struct OtherStreams {
-  std::vector<std::byte> tokenizer;
-  std::vector<std::byte> self_test;
-};
-
-Result<std::vector<std::byte>> stream_bytes(const Artifact& artifact, const OtherStreams& other, const StreamSlot& slot,
-                                            Layout layout) {
-  if (slot.part == Part::tokenizer) return other.tokenizer;
-  if (slot.part == Part::self_test) return other.self_test;
-  P5_TRY(const auto laid_out, lay_out(artifact.model.tensors[slot.tensor], slot, layout));
-  const auto bytes = std::as_bytes(std::span(laid_out));
-  return std::vector<std::byte>(bytes.begin(), bytes.end());
-}
-
-// Runs the candidates in parallel and fills in their results.
-Status run(const Artifact& artifact, const OtherStreams& other, const std::vector<StreamSlot>& slots,
-           std::vector<Candidate>& candidates, std::size_t threads, const std::string& what) {
-  std::vector<Status> results(candidates.size());
-  Progress progress(what, candidates.size(), "candidates");
-  std::mutex mutex;
-  std::uint64_t done = 0;
-  parallel_for(candidates.size(), threads, [&](std::size_t i) {
-    results[i] = [&]() -> Status {
-      if (cancelled()) return interrupted();
-      Candidate& candidate = candidates[i];
-      P5_TRY(const auto raw, stream_bytes(artifact, other, slots[candidate.stream], candidate.layout));
-      P5_TRY(candidate.stored, compress(candidate.choice, raw));
-      candidate.raw_bytes = raw.size();
-      candidate.checksum = short_checksum(raw);
-      return {};
-    }();
-    const std::lock_guard lock(mutex);
-    progress.update(++done);
-  });
-  for (const Status& result : results) P5_OK(result);
-  return {};
-}
-
-// The best candidate of every stream.
-Result<std::vector<Candidate>> choose(const Artifact& artifact, const OtherStreams& other,
-                                      const std::vector<StreamSlot>& slots, const std::vector<TensorSpec>& specs,
-                                      const EncodeOptions& options) {
-  std::vector<Candidate> candidates;
-  for (std::size_t i = 0; i < slots.size(); ++i)
-    for (const Layout layout : layouts_of(slots[i], &specs[slots[i].tensor], artifact.model.quantizer))
-      for (const CodecChoice choice : first_codecs())
-        if (worth_trying(slots[i], artifact.model.quantizer.grid, layout, options.effort))
-          candidates.push_back({i, layout, choice, {}, 0, 0});
-  P5_OK(run(artifact, other, slots, candidates, options.threads, "packing, first round"));
-
-  std::vector<Candidate> second;
-  std::vector<std::vector<const Candidate*>> by_stream(slots.size());
-  for (const Candidate& candidate : candidates)
-    if (candidate.choice.codec == Codec::lzma) by_stream[candidate.stream].push_back(&candidate);
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    std::stable_sort(by_stream[i].begin(), by_stream[i].end(),
-                     [](const Candidate* a, const Candidate* b) { return better(*a, *b); });
-    const std::size_t survivors =
-        options.effort >= 7 ? by_stream[i].size() : std::min<std::size_t>(2, by_stream[i].size());
-    for (std::size_t k = 0; k < survivors; ++k)
-      for (const CodecChoice choice : second_codecs(slots[i], by_stream[i][k]->raw_bytes, options.effort))
-        second.push_back({i, by_stream[i][k]->layout, choice, {}, 0, 0});
-  }
-  P5_OK(run(artifact, other, slots, second, options.threads, "packing, second round"));
-  candidates.insert(candidates.end(), std::make_move_iterator(second.begin()), std::make_move_iterator(second.end()));
-
-  std::vector<const Candidate*> best(slots.size(), nullptr);
-  for (const Candidate& candidate : candidates)
-    if (!best[candidate.stream] || better(candidate, *best[candidate.stream])) best[candidate.stream] = &candidate;
-  std::vector<Candidate> chosen;
-  for (const Candidate* candidate : best) chosen.push_back(*candidate);
-  return chosen;
-}
 
 // What decode could not give back: an artifact that contradicts itself.
 Status check_artifact(const Artifact& artifact, const std::vector<TensorSpec>& specs) {
@@ -195,7 +65,7 @@ std::vector<std::byte> write_self_test(const std::vector<SelfTestWindow>& window
   return out.take();
 }
 
-Metadata describe(const Artifact& artifact, const OtherStreams& other) {
+Metadata describe(const Artifact& artifact, const OtherStreams& other, const Choice& choice) {
   Metadata metadata;
   metadata.model = artifact.model.model;
   metadata.quantizer = artifact.model.quantizer;
@@ -203,7 +73,11 @@ Metadata describe(const Artifact& artifact, const OtherStreams& other) {
   metadata.temperature = artifact.temperature;
   metadata.tokenizer_bytes = other.tokenizer.size();
   metadata.self_test_bytes = other.self_test.size();
-  metadata.codec_versions = codec_library_versions();
+  const bool own_alone = std::all_of(choice.entries.begin(), choice.entries.end(), [](const ChosenEntry& entry) {
+    return entry.codec == Codec::raw || entry.codec == Codec::own;
+  });
+  if (!own_alone) metadata.codec_versions = codec_library_versions();
+  metadata.time_limited = choice.cut;
   metadata.extras = artifact.extras;
   bool scaled = false;
   for (const StoredTensor& tensor : artifact.model.tensors)
@@ -216,23 +90,28 @@ Metadata describe(const Artifact& artifact, const OtherStreams& other) {
 }
 
 std::vector<std::byte> assemble(const Metadata& metadata, const std::vector<StreamSlot>& slots,
-                                const std::vector<Candidate>& chosen) {
+                                const std::vector<ChosenEntry>& entries) {
   ByteWriter head;
   write_metadata(head, metadata);
-  for (const Candidate& stream : chosen)
-    head.fixed(static_cast<std::uint64_t>(stream.choice.codec) << 4 | static_cast<std::uint64_t>(stream.layout), 1);
-  for (std::size_t i = 0; i < chosen.size(); ++i) {
-    head.varint(chosen[i].stored.size());
-    if (!size_is_implied(slots[i], metadata.quantizer, chosen[i].layout)) head.varint(chosen[i].raw_bytes);
+  std::vector<std::uint8_t> codings(slots.size());
+  for (const ChosenEntry& entry : entries)
+    for (const std::size_t slot : entry.slots)
+      codings[slot] = static_cast<std::uint8_t>(
+          static_cast<int>(entry.codec) << 4 |
+          (entry.codec == Codec::own ? entry.chain : static_cast<int>(entry.layout)));
+  head.raw(std::as_bytes(std::span(codings)));
+  for (const ChosenEntry& entry : entries) {
+    head.varint(entry.stored.size());
+    if (!size_is_implied(slots[entry.slots[0]], metadata.quantizer, entry.layout)) head.varint(entry.raw_bytes);
   }
-  for (const Candidate& stream : chosen) head.fixed(stream.checksum, kStreamChecksumBytes);
+  for (const ChosenEntry& entry : entries) head.fixed(entry.checksum, kStreamChecksumBytes);
 
   ByteWriter file;
   file.raw(kMagic);
   file.fixed(kFormatVersion, 1);
   file.counted(head.bytes());
   file.fixed(short_checksum(file.bytes()), kStreamChecksumBytes);
-  for (const Candidate& stream : chosen) file.raw(stream.stored);
+  for (const ChosenEntry& entry : entries) file.raw(entry.stored);
   file.fixed(xxh3_64(file.bytes()), kFileChecksumBytes);
   return file.take();
 }
@@ -250,10 +129,11 @@ Result<EncodedArtifact> encode_artifact(const Artifact& artifact, const EncodeOp
   other.self_test = write_self_test(artifact.self_test);
   const std::vector<StreamSlot> slots =
       stream_slots(model.model, model.quantizer, specs, !other.tokenizer.empty(), !other.self_test.empty());
-  P5_TRY(const auto chosen, choose(artifact, other, slots, specs, options));
+  P5_TRY(Choice choice, choose_entries(artifact, other, slots, specs, options));
 
   EncodedArtifact encoded;
-  encoded.bytes = assemble(describe(artifact, other), slots, chosen);
+  encoded.bytes = assemble(describe(artifact, other, choice), slots, choice.entries);
+  encoded.trials = std::move(choice.trials);
   // What cannot be read back is never handed out.
   P5_TRY(auto decoded, decode_artifact(encoded.bytes, "the new artifact", options.threads));
   if (!same_artifact(artifact, decoded.artifact))

@@ -95,6 +95,7 @@ const IntegerKey kIntegerKeys[] = {
     P5_MODEL_INTEGER(27, rope_max_context, 2048, kAnyInteger),
     P5_MODEL_INTEGER(28, rope_angles, 0, 1),
     P5_MODEL_INTEGER(29, softcap, 2, 2),
+    P5_INTEGER_KEY(34, time_limited, 0, 1),
 };
 const NumberKey kNumberKeys[] = {
     P5_NUMBER_KEY(14, temperature, 1.0),    P5_MODEL_NUMBER(24, q_gain_init, 5.0),

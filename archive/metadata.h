@@ -20,6 +20,7 @@ struct Metadata {
   std::uint64_t self_test_bytes = 0;     // decoded size of the self-test stream; 0: there is none
   std::vector<std::byte> fp8_exponents;  // one signed byte per fp8 tensor, in tensor order; empty: all zero
   std::string codec_versions;            // of the libraries that encoded
+  bool time_limited = false;             // the choice of codecs depended on a clock
   std::vector<NamedEntry> extras;        // in ascending order of names
 };
 

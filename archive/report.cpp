@@ -69,9 +69,46 @@ TensorReport describe_tensor(const StoredTensor& tensor) {
   return report;
 }
 
+std::uint64_t& part_total(ArtifactReport& report, Part part) {
+  switch (part) {
+    case Part::codes:
+      return report.quantised_bytes;
+    case Part::scales:
+      return report.scale_bytes;
+    case Part::values:
+      return report.float_bytes;
+    case Part::tokenizer:
+      return report.tokenizer_bytes;
+    case Part::self_test:
+      break;
+  }
+  return report.metadata_bytes;
+}
+
+void add_stream(ArtifactReport& report, const Container& container, const StreamEntry& entry, const StreamSlot& slot,
+                const Artifact& artifact, std::uint64_t offset, std::uint64_t stored_bytes) {
+  StreamReport stream;
+  stream.part = slot.part_label;
+  stream.codec = codec_name(entry.codec);
+  stream.layout = entry.codec == Codec::own ? "chain" + std::to_string(entry.chain) : layout_name(entry.layout);
+  stream.offset = offset;
+  stream.stored_bytes = stored_bytes;
+  stream.raw_bytes = entry.raw_bytes;
+  if (slot.part == Part::tokenizer || slot.part == Part::self_test) {
+    report.other_streams.push_back(std::move(stream));
+    return;
+  }
+  if (entry.codec == Codec::own)
+    stream.raw_bytes = laid_out_bytes(slot, &container.specs[slot.tensor], container.metadata.quantizer, entry.layout);
+  stream.values = static_cast<std::uint64_t>(element_count(slot.shape));
+  stream.order0_bytes = order0_of(artifact.model.tensors[slot.tensor], slot);
+  report.tensors[slot.tensor].streams.push_back(std::move(stream));
+}
+
 }  // namespace
 
-ArtifactReport make_report(const Container& container, const Artifact& artifact) {
+ArtifactReport make_report(const Container& container, const Artifact& artifact,
+                           const std::vector<std::uint64_t>& slot_bytes) {
   ArtifactReport report;
   report.file_bytes = container.file_bytes;
   report.format_version = kFormatVersion;
@@ -84,38 +121,24 @@ ArtifactReport make_report(const Container& container, const Artifact& artifact)
   section("checksums", container.checksums_offset, container.streams_offset);
 
   for (const StoredTensor& tensor : artifact.model.tensors) report.tensors.push_back(describe_tensor(tensor));
-  for (const StreamEntry& stream : container.streams) {
-    const Part part = stream.slot.part;
-    if (report.sections.back().name == part_name(part))
-      report.sections.back().bytes += stream.stored_bytes;
-    else
-      report.sections.push_back({std::string(part_name(part)), stream.offset, stream.stored_bytes});
-    std::uint64_t& total = part == Part::codes       ? report.quantised_bytes
-                           : part == Part::scales    ? report.scale_bytes
-                           : part == Part::values    ? report.float_bytes
-                           : part == Part::tokenizer ? report.tokenizer_bytes
-                                                     : report.metadata_bytes;
-    total += stream.stored_bytes;
-    StreamReport entry;
-    entry.part = stream.slot.part_label;
-    entry.codec = codec_name(stream.codec);
-    entry.offset = stream.offset;
-    entry.stored_bytes = stream.stored_bytes;
-    entry.layout = layout_name(stream.layout);
-    entry.raw_bytes = stream.raw_bytes;
-    if (part == Part::tokenizer || part == Part::self_test) {
-      report.other_streams.push_back(std::move(entry));
-      continue;
+  for (const StreamEntry& entry : container.entries) {
+    std::uint64_t offset = entry.offset;
+    for (const std::size_t i : entry.slots) {
+      const StreamSlot& slot = container.slots[i];
+      if (report.sections.back().name == part_name(slot.part))
+        report.sections.back().bytes += slot_bytes[i];
+      else
+        report.sections.push_back({std::string(part_name(slot.part)), entry.offset, slot_bytes[i]});
+      part_total(report, slot.part) += slot_bytes[i];
+      add_stream(report, container, entry, slot, artifact, offset, slot_bytes[i]);
+      offset += slot_bytes[i];
     }
-    const StoredTensor& tensor = artifact.model.tensors[stream.slot.tensor];
-    entry.values = static_cast<std::uint64_t>(element_count(stream.slot.shape));
-    entry.order0_bytes = order0_of(tensor, stream.slot);
-    report.tensors[stream.slot.tensor].streams.push_back(std::move(entry));
   }
   section("file checksum", container.file_bytes - kFileChecksumBytes, container.file_bytes);
   report.metadata_bytes += container.checksums_offset;
   report.checksum_bytes = container.streams_offset - container.checksums_offset + kFileChecksumBytes;
   report.codec_versions = container.metadata.codec_versions;
+  report.time_limited = container.metadata.time_limited;
   return report;
 }
 

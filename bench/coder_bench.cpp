@@ -124,7 +124,7 @@ bool measure(const Alphabet& alphabet, const std::vector<std::vector<Matrix>>& c
     for (const Matrix& m : chain) decoded.emplace_back(m.codes.size()), shapes.push_back({m.rows, m.columns, m.known});
     for (auto& codes : decoded) outputs.push_back(codes);
     start = processor_seconds();
-    const Status status = coder::decode_chain(alphabet, encoded->bytes, shapes, outputs);
+    const auto status = coder::decode_chain(alphabet, encoded->bytes, shapes, outputs);
     const double decode = processor_seconds() - start;
     for (std::size_t i = 0; i < chain.size(); ++i) {
       if (!status || decoded[i] != chain[i].codes) {

@@ -119,7 +119,7 @@ Result<EncodedChain> encode(const Alphabet& alphabet, std::span<const ChainPart>
   RangeEncoder coder;
   SymbolModel model(alphabet, covariance, target);
   EncodedChain chain;
-  std::uint64_t position = 0;
+  PartBytes ends;
   code_bits(coder, covariance, 1);
   for (const ChainPart& part : parts) {
     const std::size_t rows = static_cast<std::size_t>(part.rows), columns = static_cast<std::size_t>(part.columns);
@@ -129,23 +129,29 @@ Result<EncodedChain> encode(const Alphabet& alphabet, std::span<const ChainPart>
     if (header.partner_distance >= (part.transposed ? columns : rows)) header.partner_distance = 0;
     if (part.transposed) codes = transpose(codes, rows, columns);
 
-    const RangeEncoder::Mark before = coder.mark();
-    const std::uint64_t bytes_before = coder.size();
-    const SymbolModel model_before = model;
-    code_header(coder, alphabet, header);
-    code_part(coder, model, header, codes, rows, columns, part.known);
-    if (order_zero_bytes(alphabet, part.codes) < coder.size() - bytes_before) {
-      coder.rewind(before);
-      model = model_before;
+    const auto code_plainly = [&] {
       code_header(coder, alphabet, {false, false, 0, 0});
       codes.assign(part.codes.begin(), part.codes.end());
       OrderZeroModel(alphabet).code(coder, codes);
+    };
+    if ((part.transposed ? rows : columns) > kWidestRow) {
+      code_plainly();
+    } else {
+      const RangeEncoder::Mark before = coder.mark();
+      const std::uint64_t bytes_before = coder.size();
+      const SymbolModel model_before = model;
+      code_header(coder, alphabet, header);
+      code_part(coder, model, header, codes, rows, columns, part.known);
+      if (order_zero_bytes(alphabet, part.codes) < coder.size() - bytes_before) {
+        coder.rewind(before);
+        model = model_before;
+        code_plainly();
+      }
     }
-    chain.part_bytes.push_back(coder.size() - position);
-    position = coder.size();
+    ends.end_part(coder.size());
   }
   chain.bytes = coder.finish();
-  if (!chain.part_bytes.empty()) chain.part_bytes.back() += chain.bytes.size() - position;
+  chain.part_bytes = ends.finish(chain.bytes.size());
   return chain;
 }
 
@@ -177,8 +183,10 @@ Result<EncodedChain> encode_chain(const Alphabet& alphabet, std::span<const Chai
   return without.bytes.size() <= with.bytes.size() ? std::move(without) : std::move(with);
 }
 
-Status decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes, std::span<const PartShape> shapes,
-                    std::span<const std::span<std::int8_t>> outputs, std::optional<Target> target) {
+Result<std::vector<std::uint64_t>> decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes,
+                                                std::span<const PartShape> shapes,
+                                                std::span<const std::span<std::int8_t>> outputs,
+                                                std::optional<Target> target) {
   P5_OK(check_alphabet(alphabet));
   if (shapes.size() != outputs.size()) return usage_error("a chain needs one output for each shape");
   for (std::size_t i = 0; i < shapes.size(); ++i) {
@@ -191,12 +199,14 @@ Status decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes, 
 
   RangeDecoder coder(bytes);
   SymbolModel model(alphabet, code_bits(coder, 0, 1) != 0, *found);
+  PartBytes ends;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const std::size_t rows = static_cast<std::size_t>(shapes[i].rows),
                       columns = static_cast<std::size_t>(shapes[i].columns);
     const PartHeader header = code_header(coder, alphabet, {});
     if (header.partner_distance >= (header.transposed ? columns : rows) ||
-        (header.transposed && !shapes[i].known.empty()))
+        (header.transposed && !shapes[i].known.empty()) ||
+        (header.mixed && (header.transposed ? rows : columns) > kWidestRow))
       return bad_data("a matrix of a chain has an impossible header", {}, coder.position());
     if (!header.mixed) {
       OrderZeroModel(alphabet).code(coder, outputs[i]);
@@ -209,10 +219,11 @@ Status decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes, 
       code_part(coder, model, header, outputs[i], rows, columns, shapes[i].known);
     }
     if (coder.exhausted()) return truncated();
+    ends.end_part(coder.size());
   }
   if (coder.exhausted()) return truncated();
   if (!coder.at_end()) return bad_data("the stream of a chain of matrices has bytes left over", {}, coder.position());
-  return {};
+  return ends.finish(bytes.size());
 }
 
 }  // namespace par5::coder

@@ -38,6 +38,9 @@ struct PartShape {
   std::span<const std::int16_t> known = {};  // as it was given to the encoder
 };
 
+// The longest row that is coded with contexts; a wider matrix is coded by order-0 alone. It bounds a decoder's memory.
+inline constexpr std::size_t kWidestRow = 65536;
+
 enum class Covariance { automatic, off, on };
 
 struct ChainOptions {
@@ -60,10 +63,13 @@ std::int16_t known_log2(std::uint32_t value);
 Result<EncodedChain> encode_chain(const Alphabet& alphabet, std::span<const ChainPart> parts,
                                   const ChainOptions& options = {});
 
-// Fills outputs[i], of shapes[i].rows · shapes[i].columns codes, row-major as they were given. Whatever the bytes are,
-// this ends after coding that many symbols, and every code lies in the alphabet. bad_data: the stream is shorter or
-// longer than what these shapes take, or has a header that no encoder writes.
-Status decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes, std::span<const PartShape> shapes,
-                    std::span<const std::span<std::int8_t>> outputs, std::optional<Target> target = std::nullopt);
+// Fills outputs[i], of shapes[i].rows · shapes[i].columns codes, row-major as they were given, and returns the bytes of
+// each part as encode_chain counts them. Whatever the bytes are, every code lies in the alphabet, and decoding ends at
+// the latest one row after the bytes do. bad_data: the stream is shorter or longer than what these shapes take, or has
+// a header that no encoder writes.
+Result<std::vector<std::uint64_t>> decode_chain(const Alphabet& alphabet, std::span<const std::byte> bytes,
+                                                std::span<const PartShape> shapes,
+                                                std::span<const std::span<std::int8_t>> outputs,
+                                                std::optional<Target> target = std::nullopt);
 
 }  // namespace par5::coder

@@ -11,6 +11,8 @@ namespace par5::coder {
 namespace {
 
 constexpr int kContexts = 5;
+// How many values a context has, for the high byte and the low.
+constexpr std::size_t kContextCounts[2][kContexts] = {{1, 256, 256, 256, 256}, {1, 256, 17, 17, 40}};
 constexpr std::uint32_t kCountLimit = 250;
 constexpr float kLearningRate = 0.004f;
 constexpr float kFirstWeight = 0.25f;
@@ -18,8 +20,8 @@ constexpr float kFirstWeight = 0.25f;
 class HalfModel {
  public:
   HalfModel() : tables_(Tables::get()) {
-    for (auto& of_byte : counters_)
-      for (std::vector<Counter>& counters : of_byte) counters.resize(std::size_t{1} << 16);
+    for (std::size_t which = 0; which < 2; ++which)
+      for (std::size_t i = 0; i < kContexts; ++i) counters_[which][i].resize(kContextCounts[which][i] << 8);
     MixerVector first{};
     first[0] = 1.0f;
     for (int i = 1; i <= kContexts; ++i) first[i] = kFirstWeight;
@@ -69,9 +71,10 @@ class HalfModel {
   std::array<MixerVector, 16> weights_;
 };
 
-// Calls code(vector, place, left, left2, above) for every value in order; the call returns the value.
-template <class Vectors, class Code>
-void for_each_value(const Vectors& vectors, const Code& code) {
+// Calls code(value, left, left2, above) for every value in order, which returns the value, and end_vector() after each
+// vector.
+template <class Vectors, class Code, class EndVector>
+void for_each_value(const Vectors& vectors, const Code& code, const EndVector& end_vector) {
   std::map<std::size_t, std::vector<std::uint16_t>> last;  // by length
   for (const auto& vector : vectors) {
     std::vector<std::uint16_t>& above = last[vector.size()];
@@ -82,31 +85,44 @@ void for_each_value(const Vectors& vectors, const Code& code) {
       left2 = left;
       left = above[i] = value;
     }
+    end_vector();
   }
 }
 
 }  // namespace
 
-std::vector<std::byte> encode_halves(std::span<const std::span<const std::uint16_t>> vectors) {
+std::vector<std::byte> encode_halves(std::span<const std::span<const std::uint16_t>> vectors,
+                                     std::vector<std::uint64_t>* vector_bytes) {
   const IeeeArithmetic arithmetic;
   RangeEncoder coder;
   HalfModel model;
-  for_each_value(vectors, [&](const std::uint16_t& value, unsigned left, unsigned left2, unsigned above) {
-    return model.code(coder, value, left, left2, above);
-  });
-  return coder.finish();
+  PartBytes ends;
+  for_each_value(
+      vectors,
+      [&](const std::uint16_t& value, unsigned left, unsigned left2, unsigned above) {
+        return model.code(coder, value, left, left2, above);
+      },
+      [&] { ends.end_part(coder.size()); });
+  std::vector<std::byte> bytes = coder.finish();
+  if (vector_bytes) *vector_bytes = ends.finish(bytes.size());
+  return bytes;
 }
 
-Status decode_halves(std::span<const std::byte> bytes, std::span<const std::span<std::uint16_t>> vectors) {
+Result<std::vector<std::uint64_t>> decode_halves(std::span<const std::byte> bytes,
+                                                 std::span<const std::span<std::uint16_t>> vectors) {
   const IeeeArithmetic arithmetic;
   RangeDecoder coder(bytes);
   HalfModel model;
-  for_each_value(vectors, [&](std::uint16_t& value, unsigned left, unsigned left2, unsigned above) {
-    return value = model.code(coder, 0, left, left2, above);
-  });
+  PartBytes ends;
+  for_each_value(
+      vectors,
+      [&](std::uint16_t& value, unsigned left, unsigned left2, unsigned above) {
+        return value = model.code(coder, 0, left, left2, above);
+      },
+      [&] { ends.end_part(coder.size()); });
   if (coder.exhausted()) return bad_data("a stream of fp16 vectors ends early", {}, bytes.size());
   if (!coder.at_end()) return bad_data("a stream of fp16 vectors has bytes left over", {}, coder.position());
-  return {};
+  return ends.finish(bytes.size());
 }
 
 }  // namespace par5::coder

@@ -37,6 +37,7 @@ void OrderZeroModel::code(Coder& coder, std::span<std::int8_t> symbols) {
       decoded |= bit << b;
     }
     symbol = static_cast<std::int8_t>(decoded * step_ - offset_);
+    if (ran_dry(coder)) return;
   }
 }
 

@@ -2,9 +2,11 @@
 // the decoder reads, so a shortened stream is always noticed, and so is one with bytes left over.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace par5::coder {
@@ -107,6 +109,8 @@ class RangeDecoder {
   // Whether exactly the whole stream has been read.
   bool at_end() const { return !exhausted_ && position_ == bytes_.size(); }
   std::size_t position() const { return position_; }
+  // What RangeEncoder::size() was after the same symbols: the decoder has read five bytes ahead.
+  std::uint64_t size() const { return position_ - std::min<std::size_t>(position_, 5); }
 
  private:
   std::uint32_t next() {
@@ -121,5 +125,28 @@ class RangeDecoder {
   std::uint32_t code_ = 0;
   bool exhausted_ = false;
 };
+
+// How the bytes of a stream divide among its parts, the same for the encoder and the decoder.
+class PartBytes {
+ public:
+  // A part ends where the coder's size() is `size`.
+  void end_part(std::uint64_t size) {
+    bytes_.push_back(size - reached_);
+    reached_ = size;
+  }
+  // The last part takes what ends the stream.
+  std::vector<std::uint64_t> finish(std::uint64_t stream_bytes) {
+    if (!bytes_.empty()) bytes_.back() += stream_bytes - reached_;
+    return std::move(bytes_);
+  }
+
+ private:
+  std::vector<std::uint64_t> bytes_;
+  std::uint64_t reached_ = 0;
+};
+
+// Whether a decoder has run out of bytes, so that decoding on is of no use; an encoder never does.
+inline bool ran_dry(const RangeEncoder&) { return false; }
+inline bool ran_dry(const RangeDecoder& coder) { return coder.exhausted(); }
 
 }  // namespace par5::coder

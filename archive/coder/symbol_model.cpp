@@ -80,13 +80,12 @@ SymbolModel::SymbolModel(const Alphabet& alphabet, bool covariance, const Kernel
   start_maps();
 }
 
-// The maps begin with what a Gaussian of their coordinates' mean and deviation says.
-void SymbolModel::start_maps() {
-  const int mapped = alphabet_.first_mantissa();
-  for (std::vector<Cell>& map : maps_) map.resize(static_cast<std::size_t>(mapped) * kMapSize);
-  const float dead = alphabet_.is_fp8() || !alphabet_.has_zero ? 0.0f : 0.5f;
-  const auto tail = [&](float t) { return interpolate(tables_->tail.data(), tail_position(t)); };
-  for (int id = 0; id < mapped; ++id) {
+// The maps begin with what a Gaussian of their coordinates' mean and deviation says: one start for each kind of
+// decision, made once.
+const std::vector<Cell>& SymbolModel::start_of_map(const Tables& tables, int id, float dead) {
+  const auto make = [&tables](int kind, float threshold) {
+    const auto tail = [&](float t) { return interpolate(tables.tail.data(), tail_position(t)); };
+    std::vector<Cell> map;
     for (int y = 0; y < kMapHeight; ++y) {
       // In units: 2^((y - 12) / 4), linear within an octave like linear_log2.
       float deviation = 1.0f + static_cast<float>(y % 4) * 0.25f;
@@ -95,21 +94,36 @@ void SymbolModel::start_maps() {
       for (int k = octave; k > 0; --k) deviation = deviation * 2.0f;
       for (int x = 0; x < kMapWidth; ++x) {
         float p;
-        if (id == kZeroDecision) {
+        if (kind == kZeroDecision) {
           const float mean = static_cast<float>(x) / 8.0f;
-          p = tail((dead - mean) / deviation) + tail((dead + mean) / deviation);
-        } else if (id == kSignDecision) {
+          p = tail((threshold - mean) / deviation) + tail((threshold + mean) / deviation);
+        } else if (kind == kSignDecision) {
           const float mean = static_cast<float>(x - 24) / 8.0f;
-          const float above = tail((dead - mean) / deviation), below = tail((dead + mean) / deviation);
+          const float above = tail((threshold - mean) / deviation), below = tail((threshold + mean) / deviation);
           p = (above + 1e-6f) / (above + below + 2e-6f);
         } else {
           const float low = static_cast<float>(24 - x) / 8.0f;  // low edge minus mean
           p = (tail((low + 1.0f) / deviation) + 1e-6f) / (tail(low / deviation) + 2e-6f);
         }
-        const Cell cell{clamp(p, 0.001f, 0.999f), kMapStart};
-        for (std::vector<Cell>& map : maps_)
-          map[static_cast<std::size_t>(id) * kMapSize + static_cast<std::size_t>(y * kMapWidth + x)] = cell;
+        map.push_back({clamp(p, 0.001f, 0.999f), kMapStart});
       }
+    }
+    return map;
+  };
+  static const std::array<std::vector<Cell>, 4> starts = {make(kZeroDecision, 0.5f), make(kSignDecision, 0.5f),
+                                                          make(kSignDecision, 0.0f), make(kFirstUnary, 0.0f)};
+  if (id == kZeroDecision) return starts[0];
+  if (id == kSignDecision) return starts[dead > 0 ? 1 : 2];
+  return starts[3];
+}
+
+void SymbolModel::start_maps() {
+  const float dead = alphabet_.is_fp8() || !alphabet_.has_zero ? 0.0f : 0.5f;
+  for (std::vector<Cell>& map : maps_) {
+    map.reserve(static_cast<std::size_t>(alphabet_.first_mantissa()) * kMapSize);
+    for (int id = 0; id < alphabet_.first_mantissa(); ++id) {
+      const std::vector<Cell>& start = start_of_map(*tables_, id, dead);
+      map.insert(map.end(), start.begin(), start.end());
     }
   }
 }
@@ -399,6 +413,7 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
     own.learn(*kernels_, copy);
     std::int8_t* const oldest = higher;
     higher = above, above = here, here = oldest;
+    if (ran_dry(coder)) return;
   }
 }
 

@@ -78,6 +78,7 @@ class SymbolModel {
   std::array<Advice, 2> advise_reach(const Contexts& contexts, int sign, float low, float high) const;
   // Is |value| in the upper half of low … high?
   std::array<Advice, 2> advise_half(const Contexts& contexts, int sign, float low, float high) const;
+  static const std::vector<Cell>& start_of_map(const Tables& tables, int id, float dead);
   void start_maps();
 
   Alphabet alphabet_;

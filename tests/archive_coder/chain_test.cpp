@@ -91,6 +91,7 @@ std::vector<ChainPart> parts_of(const std::vector<Matrix>& matrices) {
 
 struct Decoded {
   Status status;
+  std::vector<std::uint64_t> part_bytes;
   std::vector<std::vector<std::int8_t>> codes;
 };
 
@@ -103,7 +104,11 @@ Decoded decode(const Alphabet& alphabet, std::span<const std::byte> bytes, const
     decoded.codes.emplace_back(m.codes.size());
   }
   std::vector<std::span<std::int8_t>> outputs(decoded.codes.begin(), decoded.codes.end());
-  decoded.status = decode_chain(alphabet, bytes, shapes, outputs, target);
+  const auto part_bytes = decode_chain(alphabet, bytes, shapes, outputs, target);
+  if (part_bytes)
+    decoded.part_bytes = *part_bytes;
+  else
+    decoded.status = tl::unexpected(part_bytes.error());
   return decoded;
 }
 
@@ -118,6 +123,7 @@ void expect_round_trip(const Alphabet& alphabet, const std::vector<Matrix>& matr
   }
   const Decoded decoded = decode(alphabet, encoded->bytes, matrices);
   ASSERT_TRUE(decoded.status) << to_string(decoded.status.error());
+  EXPECT_EQ(decoded.part_bytes, encoded->part_bytes);
   for (std::size_t i = 0; i < matrices.size(); ++i) EXPECT_EQ(decoded.codes[i], matrices[i].codes);
 }
 

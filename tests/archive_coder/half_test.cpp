@@ -19,7 +19,7 @@ std::vector<std::byte> encode(const Vectors& vectors) {
 
 Status decode(std::span<const std::byte> bytes, Vectors& vectors) {
   const std::vector<std::span<std::uint16_t>> views(vectors.begin(), vectors.end());
-  return decode_halves(bytes, views);
+  return decode_halves(bytes, views).map([](const auto&) {});
 }
 
 Vectors gains() {

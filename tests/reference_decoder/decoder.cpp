@@ -6,16 +6,21 @@
 #include <xxhash.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "own_coder.h"
 
 namespace {
 
@@ -90,7 +95,7 @@ struct Facts {
   std::map<int, std::uint64_t> integers = {{1, 10},   {2, 576},   {3, 6},    {4, 3},  {5, 2304}, {6, 16384}, {7, 380},
                                            {8, 1024}, {9, 2},     {10, 192}, {11, 0}, {12, 16},  {15, 0},    {16, 0},
                                            {17, 0},   {18, 0},    {19, 0},   {20, 1}, {21, 1},   {22, 0},    {23, 1},
-                                           {26, 1},   {27, 2048}, {28, 0},   {29, 2}};
+                                           {26, 1},   {27, 2048}, {28, 0},   {29, 2}, {34, 0}};
   Bytes fp8_exponents;
   std::int64_t operator[](int number) const { return static_cast<std::int64_t>(integers.at(number)); }
 };
@@ -108,7 +113,7 @@ Facts read_facts(Cursor& in) {
       named = true;
     } else {
       require(!named && number > last, "keys out of order");
-      require(number <= 33, "unknown key number");
+      require(number <= 34, "unknown key number");
       last = number;
     }
     std::uint64_t integer = 0;
@@ -128,20 +133,26 @@ Facts read_facts(Cursor& in) {
 }
 
 enum class Kind { quantised, fp8, fp16 };
+// What the codes of another matrix say of a matrix's scales: nothing; those of mlp.proj; those of attn.proj, by head.
+enum class Known { nothing, hidden_units, value_channels };
 struct TensorPlan {
   std::vector<std::int64_t> shape;
   Kind kind;
   std::vector<std::int64_t> part_rows;  // of a fused matrix; otherwise all rows
+  std::vector<Known> known = {};        // by part; none: nothing
+  std::size_t reader = 0;               // the index of that other matrix
 };
 
 std::vector<TensorPlan> plan_tensors(const Facts& f) {
   std::vector<TensorPlan> tensors;
   const std::int64_t layers = f[1], d = f[2], k = f[4] * (d / f[3]), m = f[5], vocab = f[6], e = f[7];
   const Kind embedding = f[19] == 0 ? Kind::fp8 : f[19] == 1 ? Kind::fp16 : Kind::quantised;
-  const auto quantised = [&](std::int64_t rows, std::int64_t columns) {
-    tensors.push_back({{rows, columns}, Kind::quantised, {rows}});
+  const auto quantised = [&](std::int64_t rows, std::int64_t columns, Known known = Known::nothing,
+                             std::size_t reader = 0) {
+    tensors.push_back({{rows, columns}, Kind::quantised, {rows}, {known}, reader == 0 ? 0 : tensors.size() + reader});
   };
   const auto vector = [&](std::int64_t n) { tensors.push_back({{n}, Kind::fp16, {}}); };
+  const std::vector<Known> of_fused = {Known::nothing, Known::nothing, Known::value_channels};
   if (f[17] == 0) {
     tensors.push_back({{vocab, e}, embedding, {vocab}});
     if (e != d) {
@@ -150,15 +161,15 @@ std::vector<TensorPlan> plan_tensors(const Facts& f) {
     }
     for (std::int64_t i = 0; i < layers; ++i) {
       if (f[20] == 1) {
-        tensors.push_back({{d + 2 * k, d}, Kind::quantised, {d, k, k}});
+        tensors.push_back({{d + 2 * k, d}, Kind::quantised, {d, k, k}, of_fused, tensors.size() + 1});
       } else {
         quantised(d, d);
         quantised(k, d);
-        quantised(k, d);
+        quantised(k, d, Known::value_channels, 1);
       }
       quantised(d, d);
       vector(f[3]);
-      quantised(f[18] == 2 ? 2 * m : m, d);
+      quantised(f[18] == 2 ? 2 * m : m, d, Known::hidden_units, 1);
       quantised(d, m);
       vector(d);
       vector(d);
@@ -171,10 +182,10 @@ std::vector<TensorPlan> plan_tensors(const Facts& f) {
     tensors.push_back({{f[8], d}, Kind::fp16, {}});
     for (std::int64_t i = 0; i < layers; ++i) {
       vector(d);
-      tensors.push_back({{3 * d, d}, Kind::quantised, {d, d, d}});
+      tensors.push_back({{3 * d, d}, Kind::quantised, {d, d, d}, of_fused, tensors.size() + 1});
       quantised(d, d);
       vector(d);
-      quantised(m, d);
+      quantised(m, d, Known::hidden_units, 1);
       quantised(d, m);
     }
     vector(d);
@@ -403,13 +414,85 @@ std::uint64_t tokenizer_hash(const Bytes& bytes, std::uint64_t vocab) {
 // ---- the file -------------------------------------------------------------------------------------------------------
 
 struct Stream {
-  int codec = 0, layout = 0;
+  int codec = 0, layout = 0;  // of a chain the layout is its number
   std::uint64_t stored = 0, size = 0;
   std::uint32_t checksum = 0;
   int part = 0;  // 0 tokenizer, 1 self-test, 2 codes, 3 scales, 4 values
   std::size_t tensor = 0;
   std::int64_t first_row = 0, rows = 0, columns = 0;
+  std::vector<std::size_t> chained;  // the streams that follow this one in its chain
+  bool in_chain = false;             // of an earlier stream
 };
+
+// The numbers that are known of the rows of part `which` of a tensor, once all codes are.
+std::vector<int> known_numbers(const Facts& f, const std::vector<TensorPlan>& plans,
+                               const std::vector<std::vector<int>>& codes, std::size_t tensor, std::size_t which) {
+  const TensorPlan& plan = plans[tensor];
+  std::vector<int> known(static_cast<std::size_t>(plan.part_rows[which]), 0);
+  const Known kind = plan.known.empty() ? Known::nothing : plan.known[which];
+  if (kind == Known::nothing) return known;
+  const auto columns = static_cast<std::size_t>(plans[plan.reader].shape[1]);
+  std::vector<std::uint64_t> sums(columns, 0);
+  for (std::size_t i = 0; i < codes[plan.reader].size(); ++i)
+    sums[i % columns] += static_cast<std::uint64_t>(std::abs(codes[plan.reader][i]));
+  const auto width = static_cast<std::size_t>(f[2] / f[3]), heads = static_cast<std::size_t>(f[3] / f[4]);
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    std::uint64_t n = 0;
+    if (kind == Known::hidden_units) n = sums[i % columns];
+    for (std::size_t h = 0; h < heads && kind == Known::value_channels; ++h)
+      n += sums[(i / width * heads + h) * width + i % width];
+    int e = 0;
+    while ((n + 1) >> (e + 1) != 0) ++e;
+    known[i] = 256 * e + static_cast<int>(((n + 1) << 8) >> e) - 256;
+  }
+  return known;
+}
+
+// What the streams of a chain are in the layout `bytes`, one after the other.
+Bytes decode_chain(const Facts& f, const std::vector<TensorPlan>& plans, const std::vector<std::vector<int>>& codes,
+                   const std::vector<Stream>& members, const Bytes& stored) {
+  const int grid = static_cast<int>(f[9]), scale_bits = static_cast<int>(f[12]);
+  const int largest = grid == 0 ? 1 : grid <= 3 ? grid : (1 << (grid - 1)) - 1;
+  const int part = members[0].part;
+  const Kind kind = plans[members[0].tensor].kind;
+  Bytes out;
+  if (kind == Kind::fp16 || (part == 3 && scale_bits == 16)) {
+    std::vector<std::size_t> lengths;
+    for (const Stream& stream : members) lengths.push_back(static_cast<std::size_t>(stream.rows * stream.columns));
+    for (const auto& vector : reference::decode_halves(lengths, stored))
+      for (const std::uint16_t value : vector) {
+        out.push_back(static_cast<std::uint8_t>(value & 255));
+        out.push_back(static_cast<std::uint8_t>(value >> 8));
+      }
+    return out;
+  }
+  reference::Alphabet alphabet{kind == Kind::fp8, largest, grid != 0};
+  if (part == 3) alphabet = {false, 1 << (scale_bits - 1), true};
+  std::vector<reference::Matrix> matrices;
+  std::vector<bool> begins;  // a stream
+  for (const Stream& stream : members) {
+    const std::size_t first = matrices.size();
+    if (part == 3 && f[11] != 2)
+      for (std::size_t p = 0; p < plans[stream.tensor].part_rows.size(); ++p)
+        matrices.push_back({plans[stream.tensor].part_rows[p], stream.columns,
+                            known_numbers(f, plans, codes, stream.tensor, p)});
+    else
+      matrices.push_back({stream.rows, stream.columns, {}});
+    begins.resize(matrices.size(), false);
+    begins[first] = true;
+  }
+  const std::size_t head = part == 3 ? 4 * members.size() : 0;
+  require(stored.size() >= head, "a chain of scales is too short");
+  const auto decoded =
+      reference::decode_chain(alphabet, matrices, Bytes(stored.begin() + static_cast<std::ptrdiff_t>(head), stored.end()));
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < decoded.size(); ++i) {
+    for (int k = 0; k < 4 && part == 3 && begins[i]; ++k) out.push_back(stored[at++]);
+    for (const int symbol : decoded[i])
+      out.push_back(static_cast<std::uint8_t>(alphabet.fp8 ? symbol : alphabet.has_zero ? symbol + alphabet.most : symbol > 0));
+  }
+  return out;
+}
 
 void decode(const Bytes& file) {
   require(file.size() >= 18 && std::memcmp(file.data(), "par5", 4) == 0 && file[4] == 1,
@@ -459,16 +542,24 @@ void decode(const Bytes& file) {
     if (plans[t].kind != Kind::quantised)
       add(4, t, 0, plans[t].shape[0], plans[t].shape.size() == 2 ? plans[t].shape[1] : 1);
 
-  for (Stream& stream : streams) {
+  std::map<std::vector<int>, std::size_t> chains;  // by part, kind and number
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    Stream& stream = streams[i];
     const int coding = body.byte();
     stream.codec = coding / 16;
     stream.layout = coding % 16;
-    require(stream.codec <= 3 && stream.layout <= 9, "unknown codec or layout");
+    require(stream.codec <= 4 && (stream.codec == 4 || stream.layout <= 9), "unknown codec or layout");
+    if (stream.codec != 4) continue;
+    require(stream.part >= 2, "a chain of what is no tensor");
+    const auto [first, is_new] = chains.try_emplace(
+        {stream.part, static_cast<int>(plans[stream.tensor].kind), stream.layout}, i);
+    stream.in_chain = !is_new;
+    if (!is_new) streams[first->second].chained.push_back(i);
   }
   for (Stream& stream : streams) {
-    stream.stored = body.varint();
     const auto count = static_cast<std::uint64_t>(stream.rows * stream.columns);
-    const int shape = stream.layout & ~1;
+    const int shape = stream.codec == 4 ? 0 : stream.layout & ~1;
+    if (!stream.in_chain) stream.stored = body.varint();
     if (stream.part == 0) stream.size = static_cast<std::uint64_t>(facts[15]);
     if (stream.part == 1) stream.size = static_cast<std::uint64_t>(facts[16]);
     if (stream.part == 2) {
@@ -489,24 +580,17 @@ void decode(const Bytes& file) {
       stream.size = 4 + (shape == 2 ? static_cast<std::uint64_t>(scale_bits) * ((count + 7) / 8) : count);
     if (stream.part == 4) stream.size = (plans[stream.tensor].kind == Kind::fp8 ? 1 : 2) * count;
   }
-  for (Stream& stream : streams) stream.checksum = static_cast<std::uint32_t>(body.fixed(4));
+  for (Stream& stream : streams)
+    if (!stream.in_chain) stream.checksum = static_cast<std::uint32_t>(body.fixed(4));
   require(body.at == body.end, "bytes after the directory");
 
   std::vector<std::vector<int>> codes(plans.size());
   std::vector<std::vector<std::uint16_t>> scales(plans.size());
   std::vector<std::vector<float>> values(plans.size());
-  std::size_t fp8_seen = 0;
-  for (const Stream& stream : streams) {
-    const Bytes stored = in.take(stream.stored);
-    const std::size_t size = stream.size;
-    const Bytes bytes = stream.codec == 0   ? stored
-                        : stream.codec == 1 ? decode_lzma(stored, size)
-                        : stream.codec == 2 ? decode_zstd(stored, size)
-                                            : decode_brotli(stored, size);
-    require(bytes.size() == size, "wrong size of a raw stream");
-    require(static_cast<std::uint32_t>(xxh3(bytes, size)) == stream.checksum, "stream checksum");
-    const bool turned = stream.layout % 2 == 1;
-    const int layout = stream.layout & ~1;
+  // Codes come before scales in the file, so that what a chain of scales needs is there.
+  const auto place = [&](const Stream& stream, const Bytes& bytes) {
+    const bool turned = stream.codec != 4 && stream.layout % 2 == 1;
+    const int layout = stream.codec == 4 ? 0 : stream.layout & ~1;
     const auto count = static_cast<std::size_t>(stream.rows * stream.columns);
     if (stream.part == 0)
       std::printf("tokenizer %016llx\n", static_cast<unsigned long long>(tokenizer_hash(bytes, facts.integers.at(6))));
@@ -519,7 +603,9 @@ void decode(const Bytes& file) {
         for (int& code : part) code = grid == 0 ? 2 * code - 1 : code - largest;
       }
       if (turned) part = upright(part, stream.rows, stream.columns);
-      codes[stream.tensor].insert(codes[stream.tensor].end(), part.begin(), part.end());
+      auto& of_tensor = codes[stream.tensor];
+      of_tensor.resize(static_cast<std::size_t>(plans[stream.tensor].shape[0] * stream.columns));
+      std::copy(part.begin(), part.end(), of_tensor.begin() + stream.first_row * stream.columns);
     }
     if (stream.part == 3) {
       std::vector<std::uint16_t> list;
@@ -537,15 +623,33 @@ void decode(const Bytes& file) {
     if (stream.part == 4) {
       std::vector<float> list;
       if (plans[stream.tensor].kind == Kind::fp8) {
-        const int exponent =
-            facts.fp8_exponents.empty() ? 0 : static_cast<std::int8_t>(facts.fp8_exponents.at(fp8_seen));
-        ++fp8_seen;
+        const auto earlier = static_cast<std::size_t>(
+            std::count_if(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(stream.tensor),
+                          [](const TensorPlan& plan) { return plan.kind == Kind::fp8; }));
+        const int exponent = facts.fp8_exponents.empty() ? 0 : static_cast<std::int8_t>(facts.fp8_exponents.at(earlier));
         for (const std::uint8_t code : bytes) list.push_back(std::ldexp(e4m3(code), exponent));
       } else {
         for (const std::uint16_t code : halves(bytes, layout, count)) list.push_back(half(code));
       }
       values[stream.tensor] = turned ? upright(list, stream.rows, stream.columns) : list;
     }
+  };
+  for (const Stream& stream : streams) {
+    if (stream.in_chain) continue;
+    const Bytes stored = in.take(stream.stored);
+    std::vector<Stream> members = {stream};
+    for (const std::size_t i : stream.chained) members.push_back(streams[i]);
+    std::size_t size = 0;
+    for (const Stream& member : members) size += member.size;
+    const Bytes bytes = stream.codec == 0   ? stored
+                        : stream.codec == 1 ? decode_lzma(stored, size)
+                        : stream.codec == 2 ? decode_zstd(stored, size)
+                        : stream.codec == 3 ? decode_brotli(stored, size)
+                                            : decode_chain(facts, plans, codes, members, stored);
+    require(bytes.size() == size, "wrong size of a raw stream");
+    require(static_cast<std::uint32_t>(xxh3(bytes, size)) == stream.checksum, "stream checksum");
+    Cursor rest{bytes, 0, size};
+    for (const Stream& member : members) place(member, rest.take(member.size));
   }
   require(in.end - in.at == 8 && in.fixed(8) == xxh3(file, file.size() - 8), "file checksum");
 
