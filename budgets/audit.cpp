@@ -1,70 +1,110 @@
 #include "budgets/audit.h"
 
-#include "archive/artifact.h"
-#include "core/file.h"
+#include <algorithm>
+
+#include "budgets/checks.h"
 #include "core/text.h"
 
 namespace par5 {
 namespace {
 
-std::string bytes_text(std::uint64_t bytes) { return grouped(static_cast<std::int64_t>(bytes)) + " bytes"; }
+using Check = Finding (*)(const AuditSubject&);
 
-AuditCheck size_explained(const ArtifactReport& report, std::uint64_t file_bytes) {
-  std::uint64_t sum = 0;
-  for (const ArtifactSection& section : report.sections) sum += section.bytes;
-  return {"size_is_explained", sum == file_bytes ? Verdict::pass : Verdict::fail,
-          std::to_string(report.sections.size()) + " sections sum to " + bytes_text(sum) + " of " + bytes_text(file_bytes)};
+struct CheckEntry {
+  const char* id;
+  Check check;
+  bool of_artifact;  // a lone artifact can answer it
+};
+
+constexpr CheckEntry kChecks[] = {
+    {"artifact_decodes", check_artifact_decodes, true},
+    {"size_is_explained", check_size_explained, true},
+    {"S1", check_cap, true},
+    {"S2", check_code, true},
+    {"S3", check_tokenizer, true},
+    {"S4", check_packages, true},
+    {"S5", check_isolation, false},
+    {"T1", check_train_time, false},
+    {"T2", check_calibration, false},
+    {"E1", check_eval_time, false},
+    {"E3", check_validation_set, false},
+    {"V1", check_overlap, false},
+    {"V2", check_test_time_training, false},
+    {"C1", check_causal, false},
+    {"C2", check_normalised, false},
+    {"C3", check_score_before_update, false},
+    {"C4", check_single_pass, false},
+    {"K1", check_denominator, false},
+    {"P1", check_significance, false},
+    {"P2", check_runs, false},
+    {"P3", check_best_seed, false},
+    {"F1", check_one_folder, false},
+    {"F2", check_files, false},
+    {"F3", check_declared, false},
+    {"F4", check_track, false},
+};
+
+RuleCheck answer(const AuditSubject& subject, const RuleTitle& rule) {
+  const RuleSet& rules = *subject.rules;
+  RuleCheck check{rule.id, rule.title, Answer::not_applicable, rules.is_required(rule.id), {}, {}};
+  const auto entry = std::find_if(std::begin(kChecks), std::end(kChecks), [&](const CheckEntry& known) { return std::string_view(known.id) == rule.id; });
+  const bool manual = rules.is_manual(rule.id);
+  if (!rules.asks(rule.id) && !manual) {
+    check.evidence = "not asked by these rules";
+    return check;
+  }
+  if (subject.kind == AuditSubject::Kind::artifact && !entry->of_artifact) {
+    check.evidence = "an artifact alone cannot answer this; audit its run folder or submission";
+    return check;
+  }
+  const bool folder_rule = rule.id[0] == 'F' || rule.id == std::string_view("P1") || rule.id == std::string_view("P2");
+  if (subject.kind == AuditSubject::Kind::run && folder_rule) {
+    check.evidence = "asked of a submission, not of a run";
+    return check;
+  }
+  Finding finding = entry->check(subject);
+  check.answer = manual && finding.answer != Answer::not_applicable ? Answer::manual : finding.answer;
+  check.evidence = std::move(finding.evidence);
+  check.places = std::move(finding.places);
+  return check;
 }
 
 }  // namespace
 
-Result<AuditReport> audit(const AuditInput& input, const RuleSet& rules, std::size_t threads) {
+std::string_view answer_name(Answer answer) {
+  switch (answer) {
+    case Answer::pass: return "pass";
+    case Answer::fail: return "fail";
+    case Answer::unknown: return "unknown";
+    case Answer::manual: return "manual";
+    case Answer::not_applicable: return "not_applicable";
+  }
+  return "unknown";
+}
+
+const RuleCheck* AuditReport::find(const std::string& id) const {
+  const auto found = std::find_if(checks.begin(), checks.end(), [&](const RuleCheck& check) { return check.id == id; });
+  return found == checks.end() ? nullptr : &*found;
+}
+
+Verdict overall(const std::vector<RuleCheck>& checks) {
+  const auto any = [&](auto&& holds) { return std::any_of(checks.begin(), checks.end(), holds); };
+  if (any([](const RuleCheck& check) { return check.answer == Answer::fail; })) return Verdict::fail;
+  return any([](const RuleCheck& check) { return check.answer == Answer::unknown && check.required; }) ? Verdict::unknown : Verdict::pass;
+}
+
+AuditReport audit_subject(const AuditSubject& subject) {
   AuditReport report;
-  P5_TRY(const auto bytes, read_file(input.artifact, std::uint64_t{1} << 32));
-  const std::uint64_t file_bytes = bytes.size();
-  const bool count_tokenizer = input.count_tokenizer.value_or(rules.count_tokenizer);
-
-  std::uint64_t tokenizer_inside = 0;
-  const auto decoded = decode_artifact(bytes, input.artifact, threads);
-  if (decoded) {
-    report.checks.push_back({"artifact_decodes", Verdict::pass,
-                             input.artifact + ": " + std::to_string(decoded->report.tensors.size()) + " tensors, all checksums hold"});
-    report.checks.push_back(size_explained(decoded->report, file_bytes));
-    tokenizer_inside = decoded->report.tokenizer_bytes;
-  } else {
-    report.checks.push_back({"artifact_decodes", Verdict::fail, to_string(decoded.error())});
-  }
-  // What lies outside the tokenizer's stream always counts: also a file that does not decode.
-  report.parts.push_back({tokenizer_inside ? "artifact without tokenizer" : "artifact", file_bytes - tokenizer_inside, true});
-  if (tokenizer_inside) report.parts.push_back({"tokenizer in the artifact", tokenizer_inside, count_tokenizer});
-  if (!input.tokenizer.empty()) {
-    P5_TRY(const std::uint64_t size, file_size(input.tokenizer));
-    report.parts.push_back({"tokenizer " + input.tokenizer, size, count_tokenizer});
-  }
-  for (const std::string& file : input.code) {
-    P5_TRY(const std::uint64_t size, file_size(file));
-    report.parts.push_back({"code " + file, size, rules.count_code});
-  }
-  for (const CountedPart& part : report.parts)
-    if (part.counted) report.total_bytes += part.bytes;
-
-  if (count_tokenizer) {
-    const bool present = tokenizer_inside || !input.tokenizer.empty();
-    report.checks.push_back({"tokenizer_counted", present ? Verdict::pass : Verdict::unknown,
-                             present ? "the tokenizer's bytes are in the total"
-                                     : "the tokenizer counts, is not in the artifact and was not named (--tokenizer FILE)"});
-  }
-  if (rules.count_code) {
-    const bool present = !input.code.empty();
-    report.checks.push_back({"code_counted", present ? Verdict::pass : Verdict::unknown,
-                             present ? std::to_string(input.code.size()) + " code files are in the total"
-                                     : "code counts and none was named (--code FILE…)"});
-  }
-  const bool fits = report.total_bytes <= rules.cap_bytes;
-  report.checks.push_back({"size_cap", fits ? Verdict::pass : Verdict::fail,
-                           bytes_text(report.total_bytes) + (fits ? " of " : ", over the cap of ") + bytes_text(rules.cap_bytes)});
+  report.target_kind = kind_name(subject.kind);
+  report.sizes = subject.sizes;
+  for (const RuleTitle& rule : all_rules()) report.checks.push_back(answer(subject, rule));
   report.verdict = overall(report.checks);
   return report;
+}
+
+Result<AuditReport> audit(const AuditRequest& request, const RuleSet& rules) {
+  P5_TRY(const AuditSubject subject, read_subject(request, rules));
+  return audit_subject(subject);
 }
 
 }  // namespace par5

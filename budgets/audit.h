@@ -1,4 +1,5 @@
-// The audit of what would be shipped, against a rule set. Every rule is answered pass, fail or unknown, with evidence.
+// The audit of an artifact, a run folder or a submission folder against a rule set. Every rule is answered pass, fail, unknown,
+// manual or not applicable, with its evidence.
 #pragma once
 
 #include <cstdint>
@@ -6,35 +7,52 @@
 #include <string>
 #include <vector>
 
+#include "budgets/records/located.h"
 #include "budgets/rules.h"
+#include "budgets/size_ledger.h"
 #include "core/error.h"
 #include "core/verdict.h"
 
 namespace par5 {
 
-// One line of what is shipped. Bytes that do not count are shown all the same.
-struct CountedPart {
-  std::string what;  // "artifact without tokenizer", "tokenizer", "code main.cpp"
-  std::uint64_t bytes = 0;
-  bool counted = false;
+enum class Answer { pass, fail, unknown, manual, not_applicable };
+std::string_view answer_name(Answer answer);  // "pass", …, "not_applicable"
+
+struct RuleCheck {
+  std::string id;     // "S1"
+  std::string title;  // the rule in one line
+  Answer answer = Answer::unknown;
+  bool required = false;
+  std::string evidence;       // what was found, in a sentence or two; what the check cannot see
+  std::vector<Place> places;  // where
+};
+
+struct AuditRequest {
+  std::string target;                   // a .par5 file, another archive, a run folder, a submission folder
+  std::vector<std::string> code;        // files that are shipped with an artifact
+  std::string tokenizer;                // shipped beside it; or empty
+  std::optional<bool> count_tokenizer;  // overrides the rule set
+  std::string source;                   // source tree of par5, for its own runs; empty: not known
+  std::string program;                  // the program whose binary would be shipped; empty: not known
+  std::size_t threads = 0;
 };
 
 struct AuditReport {
-  Verdict verdict = Verdict::unknown;  // fail if any check fails, else unknown if any is unknown, else pass
-  std::vector<CountedPart> parts;
-  std::uint64_t total_bytes = 0;       // counted parts
-  std::vector<AuditCheck> checks;
+  std::string target_kind;  // "artifact", "run", "submission"
+  Verdict verdict = Verdict::unknown;
+  SizeLedger sizes;
+  std::vector<RuleCheck> checks;
+
+  const RuleCheck* find(const std::string& id) const;
 };
 
-struct AuditInput {
-  std::string artifact;                // path of a .par5 file
-  std::vector<std::string> code;       // files that are shipped with it
-  std::string tokenizer;               // path of a tokenizer that is shipped beside the artifact, or empty
-  std::optional<bool> count_tokenizer; // overrides the rule set
-};
+// fail if any rule that is asked fails, else unknown if a required one is unknown, else pass. Manual rules stay outside.
+Verdict overall(const std::vector<RuleCheck>& checks);
 
-// Checks: artifact_decodes, size_is_explained (sections sum to the file), size_cap, code_counted, tokenizer_counted.
-// A file that cannot be read is an error; one that does not decode is a failed check.
-Result<AuditReport> audit(const AuditInput& input, const RuleSet& rules, std::size_t threads);
+struct AuditSubject;
+// The answers to all rules about a target that has been read.
+AuditReport audit_subject(const AuditSubject& subject);
+// A target that cannot be read is an error; one that breaks rules is a report.
+Result<AuditReport> audit(const AuditRequest& request, const RuleSet& rules);
 
 }  // namespace par5

@@ -117,12 +117,13 @@ class Reader {
     const std::string small = lower(text);
     evaluation(text, small);
     times(small);
+    calibration(small);
     sizes(small);
     if (!log_.seed) seed(small);
-    if (!started_) setting(text);
     LogEvaluation step;
     read_step(text, step);
-    if (step.step) started_ = true;
+    started_ = started_ || step.step || behind_name(small, "warmup_step") != std::string::npos;
+    if (!started_) setting(text);
   }
 
   void finish() {
@@ -161,6 +162,23 @@ class Reader {
       if (const auto seconds = named_seconds(small, name)) log_.eval_seconds = {*seconds, here()};
     for (const char* name : {"process_seconds", "process_time", "wall_seconds", "total_wallclock", "total_process_time"})
       if (const auto seconds = named_seconds(small, name)) log_.process_seconds = {*seconds, here()};
+  }
+
+  // "GPTQ:collected 67 Hessians in 12.3s", "gptq:collecting hessians from autoregressive data"
+  void calibration(const std::string& small) {
+    if (!stopped_ || (small.find("hessian") == std::string::npos && small.find("calibrat") == std::string::npos)) return;
+    if (small.find("diagnostic") != std::string::npos) return;
+    if (!log_.calibration) log_.calibration = LogCalibration{std::nullopt, false, here()};
+    for (const char* word : {"autoregressive", "self-gen", "generated"})
+      if (small.find(word) != std::string::npos) log_.calibration->generated = true;
+    if (const std::size_t at = small.find(" in "); at != std::string::npos) {
+      std::size_t end = 0;
+      const auto number = printed_number(std::string_view(small).substr(at + 4), &end);
+      const std::string_view unit = number ? trim(std::string_view(small).substr(at + 4 + end)) : std::string_view();
+      if (unit.starts_with("s")) log_.calibration->seconds = log_.calibration->seconds.value_or(0) + number->value;
+      else if (unit.starts_with("ms")) log_.calibration->seconds = log_.calibration->seconds.value_or(0) + number->value * 1e-3;
+      log_.calibration->place = here();
+    }
   }
 
   void sizes(const std::string& small) {

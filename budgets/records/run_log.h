@@ -22,6 +22,13 @@ struct LogEvaluation {
   std::size_t line = 0;
 };
 
+// Calibration of a quantiser after training (GPTQ's Hessians and the like).
+struct LogCalibration {
+  std::optional<double> seconds;
+  bool generated = false;  // on text that the model made itself
+  Place place;
+};
+
 struct RunLog {
   std::string file;
   std::size_t lines = 0;
@@ -32,6 +39,7 @@ struct RunLog {
   std::optional<Located<double>> process_seconds;  // whole process, where a timer printed it
   std::optional<Located<double>> total_bytes, code_bytes, model_bytes;  // the last printed
   std::vector<Located<double>> all_totals;       // every total that is printed, also of other codecs
+  std::optional<LogCalibration> calibration;
   std::map<std::string, std::string> config;     // settings printed before the first step: name -> value
 
   // The last evaluation, which reports of the field take for the result.

@@ -1,0 +1,128 @@
+// P1 to P3: whether the claim is one.
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "budgets/checks.h"
+#include "core/text.h"
+
+namespace par5 {
+namespace {
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// Settings that differ between runs of one configuration by their nature.
+bool varies_by_run(const std::string& key) {
+  const std::string name = lower(key);
+  for (const char* word : {"seed", "run_id", "runid", "log", "logfile", "log_file", "time", "date", "path", "port", "rank", "pid", "host", "uuid", "gpu", "temp", "power", "memory", "usage", "driver", "name", "step", "loss", "at", "artifact", "dir"})
+    if (name == word || (std::string_view(word).size() > 3 && name.find(word) != std::string::npos)) return true;
+  return false;
+}
+
+struct NamedConfig {
+  std::string name, seed;
+  Place place;
+  const std::map<std::string, std::string>* settings = nullptr;
+};
+
+// The first setting that is not the same in both; empty: the same.
+std::string difference(const NamedConfig& a, const NamedConfig& b) {
+  for (const auto& [key, value] : *a.settings) {
+    if (key.size() < 2 || varies_by_run(key) || value.find('/') != std::string::npos) continue;  // paths are not settings
+    const auto other = b.settings->find(key);
+    if (other != b.settings->end() && other->second != value) return key + " is " + value + " in " + a.name + " and " + other->second + " in " + b.name;
+  }
+  return "";
+}
+
+std::vector<NamedConfig> configurations(const AuditSubject& subject) {
+  std::vector<NamedConfig> configs;
+  for (const OwnRun& run : subject.runs) configs.push_back({run.prefix.empty() ? "the run" : run.prefix, run.seed, {run.prefix + "config.toml", 0, {}}, &run.settings});
+  if (!subject.own)
+    for (const RunLog& log : subject.folder.logs)
+      if (!log.evaluations.empty()) configs.push_back({log.file, log.seed ? log.seed->value : "", {log.file, 0, {}}, &log.config});
+  return configs;
+}
+
+// Scores by seed: of the submission, else of the logs' last evaluations.
+std::vector<std::pair<std::string, double>> seed_scores(const AuditSubject& subject) {
+  std::vector<std::pair<std::string, double>> scores;
+  if (subject.folder.submission)
+    for (const SeedResult& seed : subject.folder.submission->seeds)
+      if (seed.bpb) scores.emplace_back(seed.seed, seed.bpb->value.value);
+  if (!scores.empty()) return scores;
+  for (const RunLog& log : subject.folder.logs)
+    if (const LogEvaluation* last = log.final_evaluation(); last && last->bpb) scores.emplace_back(log.seed ? log.seed->value : log.file, last->bpb->value);
+  return scores;
+}
+
+}  // namespace
+
+bool claims_no_record(const AuditSubject& subject) {
+  const auto& submission = subject.folder.submission;
+  std::string words = submission && submission->track ? submission->track->value : "";
+  for (std::string part : split(subject.folder.path, '/'))
+    if (part.starts_with("track_")) words += " " + part;
+  words = lower(words);
+  return words.find("non") != std::string::npos || words.find("unlimited") != std::string::npos;
+}
+
+Finding check_significance(const AuditSubject& subject) {
+  const RuleSet& rules = *subject.rules;
+  if (!rules.margin_nats) return does_not_apply("these rules set no margin");
+  if (claims_no_record(subject)) return does_not_apply("the submission claims no record");
+  for (const EvidenceReport* report : of_command(subject.evidence, "compare")) {
+    const auto difference = report->number("difference"), p = report->number("p_value");
+    if (!difference || !p) continue;
+    const Place place{report->file, 0, "p_value"};
+    const std::string unit = report->json.contains("unit") && report->json["unit"].is_string() ? report->json["unit"].get<std::string>() : "";
+    const std::string evidence = "difference " + shortest(*difference) + " " + unit + ", p " + shortest(*p) + " against a margin of " + shortest(*rules.margin_nats) + " nats per " + rules.margin_unit;
+    if (*difference >= 0) return fails(evidence + ": no gain", {place});
+    return *p < rules.p_value ? passes(evidence, {place}) : fails(evidence + "; p must be below " + shortest(rules.p_value), {place});
+  }
+  return unknown("no comparison with the previous record lies in the folder (`par5 compare … --against … --json >compare.json`)");
+}
+
+Finding check_runs(const AuditSubject& subject) {
+  const RuleSet& rules = *subject.rules;
+  const auto configs = configurations(subject);
+  std::set<std::string> seeds;
+  std::vector<Place> places;
+  for (const NamedConfig& config : configs) {
+    if (!config.seed.empty()) seeds.insert(config.seed);
+    places.push_back(config.place);
+  }
+  for (std::size_t i = 1; i < configs.size(); ++i)
+    if (const std::string differs = difference(configs[0], configs[i]); !differs.empty()) return fails("the runs are not of one configuration: " + differs, {configs[0].place, configs[i].place});
+  const auto needed = static_cast<std::size_t>(rules.runs);
+  const std::string count = std::to_string(seeds.size()) + (seeds.size() == 1 ? " seed" : " seeds") + " with logs, " + std::to_string(needed) + " needed";
+  if (seeds.size() < needed) return fails(count, places);
+  const auto& submission = subject.folder.submission;
+  if (submission && submission->bpb && submission->seeds.size() > 1) {
+    double sum = 0;
+    std::size_t n = 0;
+    for (const SeedResult& seed : submission->seeds)
+      if (seed.bpb) sum += seed.bpb->value.value, ++n;
+    constexpr double kRounding = 2e-4;
+    if (n > 0 && std::abs(sum / static_cast<double>(n) - submission->bpb->value.value) > kRounding)
+      return fails("the headline " + shortest(submission->bpb->value.value) + " is not the mean of its seeds, " + fixed(sum / static_cast<double>(n), 6), {submission->bpb->place});
+  }
+  return passes(count + ", one configuration (settings that both logs print)", places);
+}
+
+Finding check_best_seed(const AuditSubject& subject) {
+  const auto scores = seed_scores(subject);
+  const auto& submission = subject.folder.submission;
+  if (scores.size() < 2) return unknown("fewer than two seeds: whether one was chosen cannot be seen");
+  const auto best = std::min_element(scores.begin(), scores.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (submission && submission->bpb && std::abs(submission->bpb->value.value - best->second) < 5e-5)
+    return unknown("warning: the headline equals the best seed (" + best->first + ", " + shortest(best->second) + ")", {submission->bpb->place});
+  return unknown("the headline is not the best seed's; whether more seeds were run cannot be seen");
+}
+
+}  // namespace par5
