@@ -77,13 +77,19 @@ Finding check_significance(const AuditSubject& subject) {
   if (!rules.margin_nats) return does_not_apply("these rules set no margin");
   if (claims_no_record(subject)) return does_not_apply("the submission claims no record");
   for (const EvidenceReport* report : of_command(subject.evidence, "compare")) {
-    const auto difference = report->number("difference"), p = report->number("p_value");
-    if (!difference || !p) continue;
-    const Place place{report->file, 0, "p_value"};
-    const std::string unit = report->json.contains("unit") && report->json["unit"].is_string() ? report->json["unit"].get<std::string>() : "";
-    const std::string evidence = "difference " + shortest(*difference) + " " + unit + ", p " + shortest(*p) + " against a margin of " + shortest(*rules.margin_nats) + " nats per " + rules.margin_unit;
-    if (*difference >= 0) return fails(evidence + ": no gain", {place});
-    return *p < rules.p_value ? passes(evidence, {place}) : fails(evidence + "; p must be below " + shortest(rules.p_value), {place});
+    if (!report->json.contains("margins") || !report->json["margins"].is_array()) continue;
+    for (const auto& margin : report->json["margins"]) {
+      if (!margin.is_object() || !margin.contains("unit") || !margin.contains("welch") || !margin["welch"].is_object()) continue;
+      const std::string unit = margin["unit"].get<std::string>();
+      const auto& test = margin["welch"];
+      if (unit != "nats/" + rules.margin_unit || !test.contains("p_one_sided") || !test["p_one_sided"].is_number()) continue;
+      const double p = test["p_one_sided"].get<double>(), tested = margin.value("margin", 0.0), difference = margin.value("difference", 0.0);
+      const Place place{report->file, 0, "margins." + unit};
+      if (tested < *rules.margin_nats) return unknown("the comparison tests a margin of " + shortest(tested) + ", the rule asks " + shortest(*rules.margin_nats), {place});
+      const std::string evidence = "difference " + shortest(difference) + " " + unit + "; p " + shortest(p) + " (one-sided, Welch) that the gain is " + shortest(tested) + " or less";
+      if (difference >= 0) return fails(evidence + ": no gain", {place});
+      return p < rules.p_value ? passes(evidence, {place}) : fails(evidence + "; it must be below " + shortest(rules.p_value), {place});
+    }
   }
   return unknown("no comparison with the previous record lies in the folder (`par5 compare … --against … --json >compare.json`)");
 }

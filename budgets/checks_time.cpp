@@ -45,20 +45,11 @@ bool is_training_data(const std::string& path) {
   return false;
 }
 
-enum class Network { unknown, off, unused, used };
-Network network_of(const EvidenceReport& receipt) {
-  if (!receipt.json.contains("network")) return Network::unknown;
-  auto value = receipt.json["network"];
-  if (value.is_object() && value.contains("used")) value = value["used"];
-  if (value.is_boolean()) return value.get<bool>() ? Network::used : Network::unused;
-  if (value.is_array()) return value.empty() ? Network::unused : Network::used;
-  if (value.is_number()) return value.get<double>() > 0 ? Network::used : Network::unused;
-  if (!value.is_string()) return Network::unknown;
-  const std::string text = value.get<std::string>();
-  if (text == "off" || text == "disabled" || text == "isolated") return Network::off;
-  if (text == "unused" || text == "none" || text == "not used") return Network::unused;
-  if (text == "used" || text == "on") return Network::used;
-  return Network::unknown;
+// The receipt's word on the network: "off", "unused", "used" or "unknown".
+std::string network_of(const EvidenceReport& receipt) {
+  const auto network = receipt.json.find("network");
+  if (network == receipt.json.end() || !network->is_object() || !network->contains("state") || !(*network)["state"].is_string()) return "unknown";
+  return (*network)["state"].get<std::string>();
 }
 
 }  // namespace
@@ -148,10 +139,10 @@ Finding check_isolation(const AuditSubject& subject) {
   std::vector<Place> places;
   for (const EvidenceReport* receipt : receipts) {
     places.push_back({receipt->file, 0, "files_opened"});
-    if (network_of(*receipt) == Network::used) return fails("evaluation used the network", {{receipt->file, 0, "network"}});
+    if (network_of(*receipt) == "used") return fails("evaluation used the network", {{receipt->file, 0, "network"}});
     for (const std::string& file : opened_files(*receipt))
       if (is_training_data(file)) return fails("evaluation opened training data: " + file, {{receipt->file, 0, "files_opened"}});
-    complete = complete && has_file_list(*receipt) && network_of(*receipt) != Network::unknown;
+    complete = complete && has_file_list(*receipt) && (network_of(*receipt) == "off" || network_of(*receipt) == "unused");
   }
   if (complete) return passes("evaluation opened no training data and used no network", places);
   if (!receipts.empty()) return unknown("the receipt does not list opened files and network use", places);

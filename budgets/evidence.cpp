@@ -7,16 +7,15 @@
 namespace par5 {
 namespace {
 
-// A receipt names the command that it timed as a list or a line: the first word that is a command of par5.
-std::string timed_command(const nlohmann::ordered_json& json) {
+// What a receipt timed: the first of its arguments that is a command of par5, else the program.
+std::string timed_command(const nlohmann::ordered_json& receipt) {
   std::vector<std::string> words;
-  const auto& command = json.contains("argv") ? json["argv"] : json.contains("timed_command") ? json["timed_command"] : json["command"];
-  if (command.is_array())
-    for (const auto& word : command)
+  if (receipt.contains("arguments") && receipt["arguments"].is_array())
+    for (const auto& word : receipt["arguments"])
       if (word.is_string()) words.push_back(word.get<std::string>());
   for (const std::string& word : words)
     for (const char* known : {"eval", "train", "pack", "prove"})
-      if (file_name(word) == known) return known;
+      if (word == known) return known;
   return words.empty() ? "" : file_name(words.front());
 }
 
@@ -36,9 +35,12 @@ std::vector<EvidenceReport> read_evidence(const RecordFolder& folder) {
     auto json = nlohmann::ordered_json::parse(*text, nullptr, false);
     if (!json.is_object() || !json.contains("schema") || !json.contains("command")) continue;
     EvidenceReport report{file.name, "", "", std::move(json)};
-    const bool receipt = report.json.contains("wall_seconds");
-    report.command = receipt ? "time" : report.json["command"].is_string() ? report.json["command"].get<std::string>() : "";
-    if (receipt) report.subject = timed_command(report.json);
+    if (report.json["command"].is_string()) report.command = report.json["command"].get<std::string>();
+    if (report.command == "time") {
+      // A command that failed shows nothing.
+      if (report.number("exit_status").value_or(0) != 0) continue;
+      report.subject = timed_command(report.json);
+    }
     reports.push_back(std::move(report));
   }
   return reports;

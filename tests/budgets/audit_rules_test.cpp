@@ -36,10 +36,12 @@ Files clean() {
       {"train_seed42.log", log_of("42", "1.13810", "3.20842")},
       {"train_seed1337.log", log_of("1337", "1.13940", "3.21208")},
       {"train_seed7.log", log_of("7", "1.13780", "3.20757")},
-      {"evidence/receipt_eval.json", R"({"schema": 1, "command": ["python3", "eval"], "wall_seconds": 402.25, "cpu_seconds": 900, "phases": [], "files_opened": ["/data/fineweb_val_000000.bin", "train_gpt.py"], "network": false})"},
+      {"evidence/receipt_eval.json", R"({"schema": 1, "command": "time", "arguments": ["par5", "eval"], "exit_status": 0, "wall_seconds": 402.25, "cpu_seconds": 900, "phases": [],
+        "files_opened": [{"path": "/data/fineweb_val_000000.bin", "written": false}, {"path": "train_gpt.py", "written": false}], "network": {"state": "unused", "peers": []}})"},
       {"evidence/prove.json", R"({"schema": 1, "command": "prove", "identical": true, "stream_bytes": 21500000, "bpb_claimed": 1.13810, "bpb_stream": 1.13811})"},
       {"evidence/overlap.json", R"({"schema": 1, "command": "shard overlap", "shared_documents": 0})"},
-      {"evidence/compare.json", R"({"schema": 1, "command": "compare", "n": 3, "mean": 1.13843, "std": 0.0008, "difference": -0.0102, "p_value": 0.002, "unit": "nats/token"})"},
+      {"evidence/compare.json", R"({"schema": 1, "command": "compare", "n": 3, "mean": 1.13843, "std": 0.0008, "difference": -0.0036, "p_value": 0.001, "unit": "bpb",
+        "margins": [{"unit": "nats/token", "margin": 0.005, "difference": -0.0102, "welch": {"p_one_sided": 0.002}, "holds": true}]})"},
   };
 }
 
@@ -125,7 +127,7 @@ const std::vector<Violation>& violations() {
          files["train_gpt.py"] += "load('kernel.cpp')\n";
        }},
       {"EvaluationOpensTrainingShards", "S5", "fineweb_train_000001.bin", [](Files& files) { replace(files["evidence/receipt_eval.json"], "\"train_gpt.py\"", "\"/data/fineweb_train_000001.bin\""); }},
-      {"EvaluationUsesTheNetwork", "S5", "network", [](Files& files) { replace(files["evidence/receipt_eval.json"], "\"network\": false", "\"network\": true"); }},
+      {"EvaluationUsesTheNetwork", "S5", "network", [](Files& files) { replace(files["evidence/receipt_eval.json"], "unused", "used"); }},
       {"TrainingTakesTooLong", "T1", "602.048", [](Files& files) { replace(files["train_seed1337.log"], "599124ms", "602048ms"); }},
       {"CalibrationAfterTheClock", "T2", "12.7", [](Files& files) { replace(files["train_seed42.log"], "Code size", "GPTQ:collecting Hessians from calibration data...\nGPTQ:collected 67 Hessians in 12.7s\nCode size"); }},
       {"WholeProcessTakesTooLong", "E1", "733", [](Files& files) { replace(files["evidence/receipt_eval.json"], "402.25", "733"); }},
