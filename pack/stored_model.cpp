@@ -1,5 +1,6 @@
 #include "pack/stored_model.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/half.h"
@@ -54,6 +55,21 @@ ScaleError apply_scale_bits(QuantizedTensor& tensor, int bits) {
   tensor.quantizer.scale_bits = bits;
   tensor.deltas = std::move(deltas);
   return error;
+}
+
+ScaleError apply_scale_bits(StoredModel& model, int bits) {
+  ScaleError total;
+  double squares = 0;
+  for (StoredTensor& tensor : model.tensors)
+    if (auto* quantized = std::get_if<QuantizedTensor>(&tensor.data)) {
+      const ScaleError error = apply_scale_bits(*quantized, bits);
+      total.max_log2 = std::max(total.max_log2, error.max_log2);
+      squares += error.rms_log2 * error.rms_log2 * static_cast<double>(error.scales);
+      total.scales += error.scales;
+    }
+  if (total.scales > 0) total.rms_log2 = std::sqrt(squares / static_cast<double>(total.scales));
+  model.quantizer.scale_bits = bits;
+  return total;
 }
 
 const StoredTensor* StoredModel::find(std::string_view name) const {

@@ -47,6 +47,8 @@ Result<StoredTensor> store_tensor(const TensorSpec& spec, std::span<const float>
 // Replaces fp16 scales by what `bits`-bit deltas (4, 5, 6 or 8) make of them and keeps the deltas; codes stay as they
 // are. Returns what that costs.
 ScaleError apply_scale_bits(QuantizedTensor& tensor, int bits);
+// The same for all tensors and the model's own quantiser; the error is that of all scales together.
+ScaleError apply_scale_bits(StoredModel& model, int bits);
 
 // A whole checkpoint; scales are fp16, or what `quantizer.scale_bits` makes of them (scale_codec.h).
 Result<StoredModel> store_checkpoint(const MatchedTensors& matched, const ModelConfig& model,
