@@ -36,8 +36,8 @@ std::string part_of(const StreamSlot& slot, const StoredModel& model) {
 // The sum of |code| over each column of the matrix that reads what this one of the same layer writes:
 // "blocks.0.mlp.fc.weight" is read by "blocks.0.mlp.proj.weight".
 std::vector<std::uint32_t> reader_sums(const StoredModel& model, std::string_view name) {
-  const std::size_t block = name.find('.', name.find("attn.") != std::string_view::npos ? name.find("attn.")
-                                                                                        : name.find("mlp."));
+  const std::size_t block =
+      name.find('.', name.find("attn.") != std::string_view::npos ? name.find("attn.") : name.find("mlp."));
   const std::string prefix(name.substr(0, block + 1));
   const StoredTensor* reader = model.find(prefix + "proj.weight");
   if (!reader) reader = model.find(prefix + "c_proj.weight");
@@ -84,8 +84,8 @@ std::span<T> rows_of(std::span<T> values, const StreamSlot& slot) {
 // The matrices that make up a chain, in order: a stream is one, but for the scales of a fused matrix.
 struct Member {
   std::size_t slot = 0;
-  coder::ChainPart part;                  // codes: left empty here
-  std::vector<std::int16_t> known;        // what part.known shows
+  coder::ChainPart part;            // codes: left empty here
+  std::vector<std::int16_t> known;  // what part.known shows
 };
 
 std::vector<Member> members_of(const StoredModel& model, std::span<const StreamSlot> slots, ChainKind kind) {
@@ -93,14 +93,9 @@ std::vector<Member> members_of(const StoredModel& model, std::span<const StreamS
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const StreamSlot& slot = slots[i];
     Member member{i, {slot.shape[0], slot.shape[1], false, {}, {}, 0}, {}};
-    if (kind == ChainKind::fp8) {
-      member.part.transposed = slot.shape[1] > slot.shape[0];
-    } else if (kind == ChainKind::codes) {
-      const Role role = role_of(part_of(slot, model));
-      member.part.transposed = writes_residual(role);
-      const bool by_head = role == Role::query || role == Role::attention_out;
-      if (by_head && model.model.kv_heads < model.model.heads && model.model.head_width() < 1024)
-        member.part.partner_distance = model.model.head_width();
+    if (kind == ChainKind::fp8 || kind == ChainKind::codes) {
+      member.part.transposed = coded_by_columns(slot, model);
+      member.part.partner_distance = partner_distance(slot, model);
     } else if (model.quantizer.granularity != Granularity::tensor) {
       for (const TensorPart& rows : tensor_parts(model.tensors[slot.tensor].spec, model.model)) {
         members.push_back({i, {rows.rows, slot.shape[1], false, {}, {}, 0}, known_of_rows(model, rows)});
@@ -178,6 +173,20 @@ std::optional<ChainKind> chain_kind(const StreamSlot& slot, const std::vector<Te
     default:
       return std::nullopt;
   }
+}
+
+bool coded_by_columns(const StreamSlot& slot, const StoredModel& model) {
+  if (slot.part != Part::codes) return slot.shape[1] > slot.shape[0];
+  return writes_residual(role_of(part_of(slot, model)));
+}
+
+std::int64_t partner_distance(const StreamSlot& slot, const StoredModel& model) {
+  if (slot.part != Part::codes) return 0;
+  const Role role = role_of(part_of(slot, model));
+  const bool by_head = role == Role::query || role == Role::attention_out;
+  return by_head && model.model.kv_heads < model.model.heads && model.model.head_width() < 1024
+             ? model.model.head_width()
+             : 0;
 }
 
 int usual_chain(const StreamSlot& slot, const StoredModel& model) {

@@ -22,6 +22,11 @@ std::optional<ChainKind> chain_kind(const StreamSlot& slot, const std::vector<Te
 // The chain (0 … kMostChains - 1) that the encoder puts a stream into. Any other would be read as well.
 int usual_chain(const StreamSlot& slot, const StoredModel& model);
 
+// How the coder takes a stream of codes or fp8 values: column by column?
+bool coded_by_columns(const StreamSlot& slot, const StoredModel& model);
+// Rows (as coded) to an earlier row that a row may resemble, or 0 (coder::ChainPart).
+std::int64_t partner_distance(const StreamSlot& slot, const StoredModel& model);
+
 struct EncodedSlots {
   std::vector<std::byte> bytes;
   std::vector<std::uint64_t> slot_bytes;  // of each stream; they sum to bytes.size()

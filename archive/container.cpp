@@ -59,10 +59,10 @@ Status read_directory(ByteReader& in, Container& container) {
     P5_TRY(entry.stored_bytes, in.varint());
     for (const std::size_t i : entry.slots) {
       const StreamSlot& slot = container.slots[i];
-      entry.raw_bytes += slot.part == Part::tokenizer   ? metadata.tokenizer_bytes
-                         : slot.part == Part::self_test ? metadata.self_test_bytes
-                                                        : laid_out_bytes(slot, &container.specs[slot.tensor],
-                                                                         quantizer, entry.layout);
+      entry.raw_bytes += slot.part == Part::tokenizer ? metadata.tokenizer_bytes
+                         : slot.part == Part::self_test
+                             ? metadata.self_test_bytes
+                             : laid_out_bytes(slot, &container.specs[slot.tensor], quantizer, entry.layout);
     }
     const StreamSlot& first = container.slots[entry.slots[0]];
     if (size_is_implied(first, quantizer, entry.layout)) continue;
@@ -112,7 +112,7 @@ Result<Container> parse_container(std::span<const std::byte> file, const std::st
   container.metadata_offset = in.offset() - head.size();
   const std::uint64_t head_end = in.offset();
   P5_TRY(const std::uint64_t head_checksum, in.fixed(kStreamChecksumBytes));
-  if (head_checksum != short_checksum(file.first(static_cast<std::size_t>(head_end))))
+  if (!checksum_holds(head_checksum, short_checksum(file.first(static_cast<std::size_t>(head_end)))))
     return in.error_at(head_end, "the checksum of its first " + std::to_string(head_end) + " bytes does not hold");
   container.streams_offset = in.offset();
   container.file_bytes = file.size();
@@ -141,7 +141,7 @@ Result<Container> parse_container(std::span<const std::byte> file, const std::st
                     path, offset);
   ByteReader tail(file.subspan(static_cast<std::size_t>(offset)), path, offset, "the file");
   P5_TRY(const std::uint64_t checksum, tail.fixed(kFileChecksumBytes));
-  container.intact = checksum == xxh3_64(file.first(static_cast<std::size_t>(offset)));
+  container.intact = checksum_holds(checksum, xxh3_64(file.first(static_cast<std::size_t>(offset))));
   return container;
 }
 

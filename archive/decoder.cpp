@@ -64,7 +64,7 @@ Result<std::vector<std::uint8_t>> decode_stream(std::span<const std::byte> file,
   std::vector<std::uint8_t> raw(static_cast<std::size_t>(entry.raw_bytes));
   const auto out = std::as_writable_bytes(std::span(raw));
   P5_OK(decompress(entry.codec, stored_bytes(file, entry), out));
-  if (short_checksum(out) != entry.checksum) return bad_data("its checksum does not hold");
+  if (!checksum_holds(entry.checksum, short_checksum(out))) return bad_data("its checksum does not hold");
   return raw;
 }
 
@@ -96,12 +96,12 @@ Status read_chain(std::span<const std::byte> file, const Container& container, c
   std::vector<StreamSlot> slots;
   for (const std::size_t i : entry.slots) slots.push_back(container.slots[i]);
   P5_TRY(const DecodedSlots decoded, decode_chain(artifact.model, slots, stored_bytes(file, entry)));
-  if (short_checksum(std::as_bytes(std::span(decoded.raw))) != entry.checksum)
+  if (!checksum_holds(entry.checksum, short_checksum(std::as_bytes(std::span(decoded.raw)))))
     return bad_data("its checksum does not hold");
   std::size_t used = 0;
   for (std::size_t i = 0; i < slots.size(); ++i) {
-    const auto bytes = static_cast<std::size_t>(laid_out_bytes(slots[i], &container.specs[slots[i].tensor],
-                                                               container.metadata.quantizer, entry.layout));
+    const auto bytes = static_cast<std::size_t>(
+        laid_out_bytes(slots[i], &container.specs[slots[i].tensor], container.metadata.quantizer, entry.layout));
     P5_OK(take_back(artifact.model.tensors[slots[i].tensor], slots[i], entry.layout,
                     std::span(decoded.raw).subspan(used, bytes)));
     used += bytes;
@@ -178,7 +178,8 @@ Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const 
       }
     });
     for (std::size_t i = 0; i < results.size(); ++i)
-      if (!results[i]) return tl::unexpected(located(std::move(results[i]).error(), container, container.entries[i], path));
+      if (!results[i])
+        return tl::unexpected(located(std::move(results[i]).error(), container, container.entries[i], path));
   }
   if (!container.intact)
     return bad_data("'" + path + "' is damaged: the file's checksum does not hold", path,

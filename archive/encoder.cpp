@@ -1,6 +1,7 @@
+#include "archive/encoder.h"
+
 #include <algorithm>
 
-#include "archive/choice.h"
 #include "archive/container.h"
 #include "archive/tokenizer_stream.h"
 
@@ -65,6 +66,17 @@ std::vector<std::byte> write_self_test(const std::vector<SelfTestWindow>& window
   return out.take();
 }
 
+}  // namespace
+
+Result<OtherStreams> other_streams(const Artifact& artifact) {
+  OtherStreams other;
+  if (artifact.tokenizer) {
+    P5_TRY(other.tokenizer, write_tokenizer(*artifact.tokenizer));
+  }
+  other.self_test = write_self_test(artifact.self_test);
+  return other;
+}
+
 Metadata describe(const Artifact& artifact, const OtherStreams& other, const Choice& choice) {
   Metadata metadata;
   metadata.model = artifact.model.model;
@@ -89,6 +101,8 @@ Metadata describe(const Artifact& artifact, const OtherStreams& other, const Cho
   return metadata;
 }
 
+namespace {
+
 std::vector<std::byte> assemble(const Metadata& metadata, const std::vector<StreamSlot>& slots,
                                 const std::vector<ChosenEntry>& entries) {
   ByteWriter head;
@@ -96,9 +110,9 @@ std::vector<std::byte> assemble(const Metadata& metadata, const std::vector<Stre
   std::vector<std::uint8_t> codings(slots.size());
   for (const ChosenEntry& entry : entries)
     for (const std::size_t slot : entry.slots)
-      codings[slot] = static_cast<std::uint8_t>(
-          static_cast<int>(entry.codec) << 4 |
-          (entry.codec == Codec::own ? entry.chain : static_cast<int>(entry.layout)));
+      codings[slot] =
+          static_cast<std::uint8_t>(static_cast<int>(entry.codec) << 4 |
+                                    (entry.codec == Codec::own ? entry.chain : static_cast<int>(entry.layout)));
   head.raw(std::as_bytes(std::span(codings)));
   for (const ChosenEntry& entry : entries) {
     head.varint(entry.stored.size());
@@ -122,11 +136,7 @@ Result<EncodedArtifact> encode_artifact(const Artifact& artifact, const EncodeOp
   const StoredModel& model = artifact.model;
   const std::vector<TensorSpec> specs = tensor_specs(model.model);
   P5_OK(check_artifact(artifact, specs));
-  OtherStreams other;
-  if (artifact.tokenizer) {
-    P5_TRY(other.tokenizer, write_tokenizer(*artifact.tokenizer));
-  }
-  other.self_test = write_self_test(artifact.self_test);
+  P5_TRY(const OtherStreams other, other_streams(artifact));
   const std::vector<StreamSlot> slots =
       stream_slots(model.model, model.quantizer, specs, !other.tokenizer.empty(), !other.self_test.empty());
   P5_TRY(Choice choice, choose_entries(artifact, other, slots, specs, options));

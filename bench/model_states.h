@@ -74,7 +74,8 @@ inline Result<StoredModel> random_state(const ModelConfig& model, const Quantize
   state.quantizer.scale_bits = 16;
   Random random(seed);
   for (const TensorSpec& spec : tensor_specs(model)) {
-    P5_TRY(auto tensor, store_tensor(spec, random_weights(spec, structure, strength, random), state.quantizer, threads));
+    P5_TRY(auto tensor,
+           store_tensor(spec, random_weights(spec, structure, strength, random), state.quantizer, threads));
     state.tensors.push_back(std::move(tensor));
   }
   return state;
@@ -86,22 +87,6 @@ inline Result<StoredModel> full_size_state(const std::string& source_folder, con
   LoadedConfig config;
   P5_OK(config.apply_file(source_folder + "/configs/" + preset + ".toml"));
   return random_state(config.values().model, config.values().quantizer, structure, seed);
-}
-
-// Scales as n-bit deltas; returns what that costs over the whole model.
-inline ScaleError with_scale_bits(StoredModel& state, int bits) {
-  ScaleError total;
-  double squares = 0;
-  for (StoredTensor& tensor : state.tensors)
-    if (auto* quantized = std::get_if<QuantizedTensor>(&tensor.data)) {
-      const ScaleError error = apply_scale_bits(*quantized, bits);
-      total.max_log2 = std::max(total.max_log2, error.max_log2);
-      squares += error.rms_log2 * error.rms_log2 * static_cast<double>(error.scales);
-      total.scales += error.scales;
-    }
-  if (total.scales > 0) total.rms_log2 = std::sqrt(squares / static_cast<double>(total.scales));
-  state.quantizer.scale_bits = bits;
-  return total;
 }
 
 }  // namespace par5::bench

@@ -52,8 +52,8 @@ Result<WindowResult> run_window(Engine& engine, std::span<const std::uint16_t> t
         totals.resize(static_cast<std::size_t>(rows));
         engine.frequencies(logits, temperature, kFrequencyBits, frequencies, totals);
         for (std::size_t row = 0; row < totals.size(); ++row)
-          bits += claimed_bits(
-              frequencies[row * vocab + tokens[static_cast<std::size_t>(first) + row + 1]], totals[row]);
+          bits +=
+              claimed_bits(frequencies[row * vocab + tokens[static_cast<std::size_t>(first) + row + 1]], totals[row]);
         result.logits.insert(result.logits.end(), logits.begin(), logits.end());
         return {};
       }));
@@ -81,6 +81,14 @@ std::uint64_t differing(const std::vector<float>& a, const std::vector<float>& b
 
 }  // namespace
 
+std::vector<SelfTestWindow> unscored_self_test(const ModelConfig& model) {
+  std::vector<SelfTestWindow> windows = test_windows(model);
+  for (SelfTestWindow& window : windows)
+    window.expected_millibits = static_cast<std::uint64_t>(1000 * std::log2(static_cast<double>(model.vocab)) *
+                                                           static_cast<double>(window.tokens.size() - 1));
+  return windows;
+}
+
 Result<std::vector<SelfTestWindow>> make_self_test(const StoredModel& model, double temperature, std::size_t threads) {
   std::vector<SelfTestWindow> windows = test_windows(model.model);
   P5_TRY(Engine engine, Engine::create(model, {Arithmetic::fp32, {}, threads}));
@@ -91,9 +99,7 @@ Result<std::vector<SelfTestWindow>> make_self_test(const StoredModel& model, dou
   return windows;
 }
 
-NamedEntry arithmetic_version_entry() {
-  return {std::string(kVersionName), false, std::uint64_t{kArithmeticVersion}};
-}
+NamedEntry arithmetic_version_entry() { return {std::string(kVersionName), false, std::uint64_t{kArithmeticVersion}}; }
 
 Result<std::optional<std::uint64_t>> arithmetic_version(const std::vector<NamedEntry>& extras) {
   for (const NamedEntry& entry : extras) {

@@ -17,6 +17,9 @@ namespace par5 {
 // exact fp32 engine claims for them at the artifact's temperature, in thousandths, rounded to nearest.
 Result<std::vector<SelfTestWindow>> make_self_test(const StoredModel& model, double temperature, std::size_t threads);
 
+// The same windows with the bits that guessing takes: as many bytes in a file, without running the model.
+std::vector<SelfTestWindow> unscored_self_test(const ModelConfig& model);
+
 // Names the arithmetic's version that self-test and temperature were made with. Readers that predate it keep it.
 NamedEntry arithmetic_version_entry();
 // The version that an artifact names; none: it names none. bad_data where it is one that this par5 does not know.

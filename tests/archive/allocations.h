@@ -1,4 +1,5 @@
-// The largest single allocation by operator new since the last reset, to hold decoders to their bounds.
+// The largest single allocation since the last reset, by C++ code and by the codec libraries (malloc), to hold decoders
+// to their bounds.
 #pragma once
 
 #include <cstddef>
