@@ -11,6 +11,7 @@ Command config_command();
 Command eval_command();
 Command inspect_command();
 Command pack_command();
+Command predict_command();
 Command unpack_command();
 Command verify_command();
 Command shard_command();

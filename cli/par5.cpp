@@ -8,6 +8,7 @@ int main(int argc, char** argv) {
                                par5::tokenizer_command(),
                                par5::shard_command(),
                                par5::torch_front_command("train", "Train a model on shards (in par5-torch)"),
+                               par5::predict_command(),
                                par5::pack_command(),
                                par5::unpack_command(),
                                par5::inspect_command(),
