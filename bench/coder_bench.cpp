@@ -1,7 +1,7 @@
 // What par5's own coder takes and how fast it is, beside order-0 entropy, LZMA-9 (the smallest of four layouts) and
 // brotli-11:
-// on the reference data's trained checkpoint ($PAR5_SHARED, else ../shared) and, with --long, on full-size seeded states of
-// quinary-16mb's shapes. Times are processor seconds of one thread.
+// on the reference data's trained checkpoint ($PAR5_SHARED, else ../shared) and, with --long, on full-size seeded
+// states of quinary-16mb's shapes. Times are processor seconds of one thread.
 #include <brotli/encode.h>
 #include <lzma.h>
 
@@ -11,12 +11,12 @@
 #include <cstdlib>
 #include <ctime>
 #include <map>
-#include <random>
 #include <string>
 
 #include "archive/coder/chain.h"
 #include "archive/coder/half.h"
 #include "bench/figures.h"
+#include "bench/model_states.h"
 #include "core/safetensors.h"
 #include "pack/packing.h"
 #include "pack/scale_codec.h"
@@ -258,7 +258,8 @@ int run_checkpoint(const std::string& path, const std::string& config_path, benc
   add_order0(weights, table);
   add_quinary_yardsticks(weights, table);
   const Row codes = print("quinary codes", table);
-  add_ratio(figures, "archive.2", "quinary codes of the trained checkpoint / LZMA-9 choose-min", codes.own, codes.lzma, 95.0, 94.0);
+  add_ratio(figures, "coder.1", "quinary codes of the trained checkpoint / LZMA-9 choose-min", codes.own, codes.lzma,
+            95.0, 94.0);
   add_ratio(figures, "coder.info", "the same / order-0 entropy", codes.own, codes.order0, {}, {});
 
   Table fp8_table;
@@ -266,7 +267,8 @@ int run_checkpoint(const std::string& path, const std::string& config_path, benc
   add_order0(fp8, fp8_table);
   add_byte_yardsticks(fp8, fp8_table);
   const Row bytes = print("fp8", fp8_table);
-  add_ratio(figures, "coder.info", "fp8 of the trained checkpoint / brotli-11, the better orientation", bytes.own, bytes.brotli, {}, {});
+  add_ratio(figures, "coder.info", "fp8 of the trained checkpoint / brotli-11, the better orientation", bytes.own,
+            bytes.brotli, {}, {});
 
   Table scale_table;
   if (!measure({Alphabet::Kind::grid, 16, true}, scales, scale_table)) return 1;
@@ -275,7 +277,13 @@ int run_checkpoint(const std::string& path, const std::string& config_path, benc
   print("5-bit scale deltas", scale_table);
   Row row;
   for (const auto& [kind, of_kind] : scale_table) row.add(of_kind);
-  figures.add({"archive.6", "5-bit scales of the trained checkpoint", 8 * row.own / row.symbols, "bits/group", 4.3, {}, bench::Better::lower});
+  figures.add({"coder.2",
+               "5-bit scales of the trained checkpoint",
+               8 * row.own / row.symbols,
+               "bits/group",
+               4.3,
+               {},
+               bench::Better::lower});
 
   for (const auto* halves : {&vectors, &half_scales}) {
     std::vector<std::uint8_t> low, high;
@@ -294,27 +302,10 @@ int run_checkpoint(const std::string& path, const std::string& config_path, benc
   return 0;
 }
 
-// Standard normal values from a seeded generator, the same on every standard library.
-class Normal {
- public:
-  explicit Normal(std::uint64_t seed) : random_(seed) {}
-  double uniform() { return (static_cast<double>(random_() >> 11) + 0.5) / 9007199254740992.0; }
-  double next() { return std::sqrt(-2 * std::log(uniform())) * std::cos(6.283185307179586 * uniform()); }
-  // Generalised Gaussian of shape 4 and variance 1, by rejection from a uniform box.
-  double shape4() {
-    while (true) {
-      const double x = 8 * uniform() - 4;
-      if (uniform() < std::exp(-std::pow(x * 0.58139536, 4))) return x;
-    }
-  }
-
- private:
-  std::mt19937_64 random_;
-};
-
-std::vector<std::int8_t> quinary_codes(std::int64_t rows, std::int64_t columns, double log_deviation, Normal& random) {
+std::vector<std::int8_t> quinary_codes(std::int64_t rows, std::int64_t columns, double log_deviation,
+                                       bench::Random& random) {
   std::vector<double> column(static_cast<std::size_t>(columns));
-  for (double& scale : column) scale = std::exp(log_deviation * random.next());
+  for (double& scale : column) scale = std::exp(log_deviation * random.normal());
   std::vector<float> weights;
   for (std::int64_t i = 0; i < rows * columns; ++i)
     weights.push_back(static_cast<float>(0.02 * random.shape4() * column[static_cast<std::size_t>(i % columns)]));
@@ -323,7 +314,7 @@ std::vector<std::int8_t> quinary_codes(std::int64_t rows, std::int64_t columns, 
 }
 
 int run_fixture(bool structured, bench::Figures& figures) {
-  Normal random(structured ? 2 : 1);
+  bench::Random random(structured ? 2 : 1);
   std::vector<std::vector<Matrix>> chains(2), fp8(1);
   const auto add = [&](const char* kind, std::int64_t rows, std::int64_t columns, bool output, double log_deviation) {
     Matrix matrix{kind, rows, columns, output, {}};
@@ -354,15 +345,17 @@ int run_fixture(bool structured, bench::Figures& figures) {
   add_order0(chains, table);
   const Row codes = print(structured ? "structured quinary state" : "independent quinary state", table);
   if (structured)
-    add_ratio(figures, "archive.4", "structured full-size quinary state / order-0 entropy", codes.own, codes.order0, 97.6, {});
+    add_ratio(figures, "coder.4", "structured full-size quinary state / order-0 entropy", codes.own, codes.order0, 97.6,
+              {});
   else
-    add_ratio(figures, "archive.3", "independent full-size quinary state / order-0 entropy", codes.own, codes.order0, 100.05, {});
+    add_ratio(figures, "coder.3", "independent full-size quinary state / order-0 entropy", codes.own, codes.order0,
+              100.05, {});
   if (!structured) return 0;
 
   const auto add_fp8 = [&](const char* kind, std::int64_t rows, std::int64_t columns, double deviation) {
     Matrix matrix{kind, rows, columns, columns > rows, {}};
     std::vector<float> values;
-    for (std::int64_t i = 0; i < rows * columns; ++i) values.push_back(static_cast<float>(deviation * random.next()));
+    for (std::int64_t i = 0; i < rows * columns; ++i) values.push_back(static_cast<float>(deviation * random.normal()));
     std::vector<float> rounded(values.size());
     TensorSpec spec{kind, {rows, columns}, Storage::fp8, false};
     const auto stored = store_tensor(spec, values, {});
@@ -391,8 +384,10 @@ int main(int argc, char** argv) {
   const std::string checkpoint = shared + "/data/checkpoints/quinary-small-trained.safetensors";
   par5::bench::Figures figures("coder");
   if (!par5::file_exists(checkpoint))
-    std::printf("no reference checkpoint at %s: its rows are left out (PAR5_SHARED names its folder)\n", checkpoint.c_str());
-  else if (const int status = par5::run_checkpoint(checkpoint, source + "/configs/quinary-small.toml", figures); status != 0)
+    std::printf("no reference checkpoint at %s: its rows are left out (PAR5_SHARED names its folder)\n",
+                checkpoint.c_str());
+  else if (const int status = par5::run_checkpoint(checkpoint, source + "/configs/quinary-small.toml", figures);
+           status != 0)
     return status;
   for (const bool structured : {false, true})
     if (full_size)

@@ -84,9 +84,8 @@ inline Result<PublishedArchive> published_archive(const StoredModel& model, std:
         scales.push_back(static_cast<std::uint8_t>(byte));
       for (const std::int8_t delta : deltas.deltas) scales.push_back(static_cast<std::uint8_t>(delta));
     } else if (const auto* fp8 = std::get_if<Fp8Tensor>(&tensor.data)) {
-      jobs.push_back({true,
-                      tensor.spec.shape,
-                      {reinterpret_cast<const std::int8_t*>(fp8->codes.data()), fp8->codes.size()}});
+      jobs.push_back(
+          {true, tensor.spec.shape, {reinterpret_cast<const std::int8_t*>(fp8->codes.data()), fp8->codes.size()}});
     } else {
       for (const std::uint16_t value : std::get<Fp16Tensor>(tensor.data).codes) {
         vectors.push_back(static_cast<std::uint8_t>(value & 255));

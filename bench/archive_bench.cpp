@@ -1,0 +1,355 @@
+// The sizes and times of whole artifacts, beside what general compressors and the published method make of the same
+// models: on the reference data's trained checkpoint ($PAR5_SHARED, else ../shared) and on checkpoints that are named;
+// with --long on full-size seeded states.
+//   par5-bench-archive [FOLDER] [--long [--state structured|half|independent]] [--checkpoint FILE [--config FILE]]…
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <map>
+#include <string>
+
+#include "archive/artifact.h"
+#include "archive/codec.h"
+#include "archive/size_prediction.h"
+#include "archive/streams.h"
+#include "bench/figures.h"
+#include "bench/model_states.h"
+#include "bench/published_archive.h"
+#include "core/safetensors.h"
+#include "tokenizer/model_file.h"
+
+namespace par5 {
+namespace {
+
+using bench::Better;
+using bench::Figures;
+
+const std::string kSource = PAR5_SOURCE_DIR;
+constexpr int kDefaultEffort = 5;
+
+// A failure ends the program: no figure is printed beside one that could not be measured.
+template <class T>
+T need(Result<T> result, const std::string& what) {
+  if (result) return std::move(result).value();
+  std::fprintf(stderr, "%s: %s\n", what.c_str(), to_string(result.error()).c_str());
+  std::exit(exit_status(result.error().code));
+}
+
+void add(Figures& figures, const std::string& id, const std::string& what, double value, const std::string& unit,
+         std::optional<double> must, std::optional<double> aim, const std::string& detail = {}, int threads = 1) {
+  figures.add({id, what, value, unit, must, aim, Better::lower, threads, 1, value, value, detail});
+}
+void add_share(Figures& figures, const std::string& id, const std::string& what, std::uint64_t own, double yardstick,
+               std::optional<double> must, std::optional<double> aim, std::string detail = {}) {
+  if (detail.empty()) detail = std::to_string(own) + " of " + fixed(yardstick, 0) + " bytes";
+  add(figures, id, what, 100 * static_cast<double>(own) / yardstick, "%", must, aim, detail);
+}
+
+// Kilobytes from /proc/self/status; the peak can be set back to what is in use now.
+std::uint64_t memory_kilobytes(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(key + ":")) return std::stoull(line.substr(key.size() + 1));
+  return 0;
+}
+void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+Artifact artifact_of(StoredModel model) {
+  Artifact artifact;
+  artifact.model = std::move(model);
+  return artifact;
+}
+
+struct Packed {
+  EncodedArtifact encoded;
+  double encode_seconds = 0, decode_seconds = 0, decode_processor_seconds = 0;
+  double peak_megabytes = 0;  // over what was in use before
+};
+
+Packed pack(const Artifact& artifact, std::size_t threads, int effort = kDefaultEffort) {
+  Packed packed;
+  reset_peak_memory();
+  const std::uint64_t before = memory_kilobytes("VmRSS");
+  packed.encode_seconds = bench::seconds_of([&] {
+    packed.encoded = need(encode_artifact(artifact, {effort, threads}), "packing");
+  });
+  packed.peak_megabytes =
+      static_cast<double>(memory_kilobytes("VmHWM") - std::min(before, memory_kilobytes("VmHWM"))) / 1024;
+  const std::clock_t start = std::clock();
+  packed.decode_seconds = bench::seconds_of([&] {
+    const auto decoded = need(decode_artifact(packed.encoded.bytes, "the artifact", threads), "decoding");
+    if (!same_artifact(artifact, decoded.artifact))
+      need(Result<int>(internal_error("it decodes to another model")), "decoding");
+  });
+  packed.decode_processor_seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  return packed;
+}
+
+// Sums over the streams of quantised codes.
+struct Codes {
+  std::uint64_t stored = 0, order0 = 0, symbols = 0;
+  double worst = 0;  // largest (stored - 64) / order-0 entropy, in percent
+};
+Codes codes_of(const ArtifactReport& report) {
+  Codes codes;
+  for (const TensorReport& tensor : report.tensors)
+    for (const StreamReport& stream : tensor.streams) {
+      if (!stream.part.starts_with("codes")) continue;
+      codes.stored += stream.stored_bytes;
+      codes.order0 += stream.order0_bytes;
+      codes.symbols += stream.values;
+      codes.worst = std::max(codes.worst, 100 * (static_cast<double>(stream.stored_bytes) - 64) /
+                                              static_cast<double>(stream.order0_bytes));
+    }
+  return codes;
+}
+std::uint64_t stored_bytes(const ArtifactReport& report, const std::string& grid) {
+  std::uint64_t bytes = 0;
+  for (const TensorReport& tensor : report.tensors)
+    if (tensor.grid == grid)
+      for (const StreamReport& stream : tensor.streams) bytes += stream.stored_bytes;
+  return bytes;
+}
+
+std::uint64_t values_of(const ArtifactReport& report, const std::string& grid) {
+  std::uint64_t values = 0;
+  for (const TensorReport& tensor : report.tensors)
+    if (tensor.grid == grid)
+      for (const StreamReport& stream : tensor.streams) values += stream.values;
+  return values;
+}
+
+// Bytes of fp16 vectors are the model's own; the rest of what is neither weights nor scales is the format's.
+std::uint64_t overhead(const ArtifactReport& report) { return report.metadata_bytes + report.checksum_bytes; }
+
+double estimate_error(const Artifact& artifact, std::uint64_t file_bytes, std::size_t threads,
+                      double* seconds = nullptr) {
+  std::uint64_t predicted = 0;
+  PredictOptions options;
+  options.threads = threads;
+  const double took =
+      bench::seconds_of([&] { predicted = need(predict_size(artifact, options), "the estimate").file_bytes; });
+  if (seconds) *seconds = took;
+  return 100 * std::abs(static_cast<double>(predicted) / static_cast<double>(file_bytes) - 1);
+}
+
+StoredModel read_checkpoint(const std::string& path, const std::string& config_path) {
+  const SafetensorsFile file = need(SafetensorsFile::open(path), path);
+  const LoadedConfig config = need(checkpoint_config(file, path, config_path), path);
+  const MatchedTensors matched = need(match_tensors(file, config.values().model, path), path);
+  QuantizerConfig quantizer = config.values().quantizer;
+  quantizer.scale_bits = 16;
+  return need(store_checkpoint(matched, config.values().model, quantizer, 0), path);
+}
+
+// For every stream of an artifact packed with --effort 9: bytes over the best of all layouts with every codec alone.
+void run_effort_nine(const Artifact& artifact, const std::string& name, std::size_t threads, Figures& figures) {
+  const Packed packed = pack(artifact, threads, 9);
+  const StoredModel& model = artifact.model;
+  const std::vector<TensorSpec> specs = tensor_specs(model.model);
+  const std::vector<StreamSlot> slots = stream_slots(model.model, model.quantizer, specs, false, false);
+  const std::vector<CodecChoice> codecs = {
+      {Codec::lzma, (2 * 5 + 0) * 9 + 3}, {Codec::lzma, 0}, {Codec::brotli, 0}, {Codec::zstd, 0}};
+  std::vector<std::uint64_t> least(slots.size(), UINT64_MAX);
+  const bool lrzip = bench::has_lrzip();
+  parallel_for(slots.size(), threads, [&](std::size_t i) {
+    for (const Layout layout : layouts_of(slots[i], &specs[slots[i].tensor], model.quantizer)) {
+      const auto raw = need(lay_out(model.tensors[slots[i].tensor], slots[i], layout), "a layout");
+      for (const CodecChoice& codec : codecs)
+        least[i] =
+            std::min<std::uint64_t>(least[i], need(compress(codec, std::as_bytes(std::span(raw))), "a codec").size());
+      if (lrzip) least[i] = std::min(least[i], bench::lrzip_bytes(raw, false));
+    }
+  });
+  std::map<std::string, std::uint64_t> chosen;
+  for (const TensorReport& tensor : packed.encoded.report.tensors)
+    for (const StreamReport& stream : tensor.streams) chosen[tensor.name + stream.part] = stream.stored_bytes;
+  double larger = 0;
+  std::string worst;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const std::uint64_t bytes = chosen.at(specs[slots[i].tensor].name + slots[i].part_label);
+    if (bytes <= least[i]) continue;
+    larger += 1;
+    worst = slots[i].name + " " + std::to_string(bytes) + " > " + std::to_string(least[i]);
+  }
+  add(figures, "archive.5", name + ": streams at effort 9 larger than the best single codec", larger,
+      "of " + std::to_string(slots.size()), 0, {}, worst + (lrzip ? "" : " (lrzip is not installed)"),
+      static_cast<int>(threads));
+}
+
+void run_thread_counts(const Artifact& artifact, const std::string& name, Figures& figures) {
+  double different = 0;
+  const std::vector<std::byte> first = need(encode_artifact(artifact, {kDefaultEffort, 1}), "packing").bytes;
+  for (const std::size_t threads : {2, 8})
+    different += need(encode_artifact(artifact, {kDefaultEffort, threads}), "packing").bytes == first ? 0 : 1;
+  add(figures, "archive.8", name + ": thread counts (2, 8) that give other bytes than 1", different, "of 2", 0, {});
+}
+
+// A trained checkpoint. Figures are claimed for the reference data's, the one whose tokenizer is given.
+void run_checkpoint(const std::string& path, const std::string& config, const std::string& tokenizer, bool slow,
+                    std::size_t threads, Figures& figures) {
+  const bool reference = !tokenizer.empty();
+  StoredModel model = read_checkpoint(path, config);
+  (void)apply_scale_bits(model, 5);
+  const Artifact artifact = artifact_of(model);
+  const Packed packed = pack(artifact, threads);
+  const ArtifactReport& report = packed.encoded.report;
+  const Codes codes = codes_of(report);
+  const std::string name = reference ? "trained checkpoint" : file_name(path);
+  const auto id = [&](const std::string& figure) {
+    return reference ? "archive." + figure : std::string("archive.info");
+  };
+  const auto bound = [&](double value) { return reference ? std::optional<double>(value) : std::nullopt; };
+  if (model.quantizer.grid == Grid::quinary || model.quantizer.grid == Grid::ternary) {
+    const auto published = need(bench::published_archive(model, threads), "the yardstick");
+    add_share(figures, id("2"), name + ": codes / LZMA-9, smallest of four layouts", codes.stored,
+              static_cast<double>(published.lzma_only_bytes), bound(95.0), bound(94.0));
+    add_share(figures, "archive.info", name + ": file / published method", report.file_bytes,
+              static_cast<double>(published.total()), {}, {});
+    add_share(figures, "archive.info", name + ": fp8 / published method", stored_bytes(report, "fp8"),
+              static_cast<double>(published.fp8_bytes), {}, {});
+  }
+  add_share(figures, "archive.info", name + ": codes / order-0 entropy", codes.stored,
+            static_cast<double>(codes.order0), {}, {});
+  add(figures, id("2.file"), name + ": whole artifact, 5-bit scales, no tokenizer",
+      static_cast<double>(report.file_bytes), "bytes", bound(765000), bound(740000));
+  std::uint64_t groups = 0;
+  for (const StoredTensor& tensor : model.tensors)
+    if (const auto* quantized = std::get_if<QuantizedTensor>(&tensor.data)) groups += quantized->scales.size();
+  add(figures, id("6.scales"), name + ": 5-bit scales",
+      8 * static_cast<double>(report.scale_bytes) / static_cast<double>(groups), "bits/group", bound(4.3), {},
+      std::to_string(report.scale_bytes) + " bytes, " + std::to_string(groups) + " groups");
+  add(figures, id("6.format"), name + ": bytes that are neither weights, scales nor vectors",
+      static_cast<double>(overhead(report)), "bytes", bound(2048), {});
+  if (reference) {
+    Artifact with_tokenizer = artifact;
+    with_tokenizer.tokenizer = need(read_model_file(tokenizer), tokenizer).tokenizer;
+    add(figures, "archive.6.tokenizer", "tokenizer of 4,096 pieces",
+        static_cast<double>(pack(with_tokenizer, threads).encoded.report.tokenizer_bytes), "bytes", 25000, {});
+    run_thread_counts(artifact, name, figures);
+    if (slow) run_effort_nine(artifact, name, threads, figures);
+  }
+  add(figures, id("9.end"), name + ": predicted size, off by", estimate_error(artifact, report.file_bytes, threads),
+      "%", bound(0.1), {}, std::to_string(report.file_bytes) + " bytes packed", static_cast<int>(threads));
+}
+
+void run_structured(std::size_t threads, Figures& figures) {
+  StoredModel model =
+      need(bench::full_size_state(kSource, "quinary-16mb", bench::Structure::columns, 2), "the fixture");
+  StoredModel four_bits = model;
+  (void)apply_scale_bits(model, 5);
+  const ScaleError four_cost = apply_scale_bits(four_bits, 4);
+  const auto published = need(bench::published_archive(model, threads), "the yardstick");
+  std::printf(
+      "published method: %llu = codes %llu + fp8 %llu + scales %llu + vectors %llu bytes; lrzip won %llu parts\n",
+      static_cast<unsigned long long>(published.total()), static_cast<unsigned long long>(published.quantised_bytes),
+      static_cast<unsigned long long>(published.fp8_bytes), static_cast<unsigned long long>(published.scale_bytes),
+      static_cast<unsigned long long>(published.vector_bytes), static_cast<unsigned long long>(published.lrzip_wins));
+  const Artifact artifact = artifact_of(model);
+  const Packed packed = pack(artifact, threads);
+  const ArtifactReport& report = packed.encoded.report;
+  const Codes codes = codes_of(report);
+  const int used = static_cast<int>(threads);
+  add_share(figures, "archive.1", "structured state: artifact / published method", report.file_bytes,
+            static_cast<double>(published.total()), 98.2, 97.5);
+  add_share(figures, "archive.4", "structured state: codes / order-0 entropy", codes.stored,
+            static_cast<double>(codes.order0), 97.6, {});
+  add_share(figures, "archive.6.fp8", "structured state: fp8 / published method", stored_bytes(report, "fp8"),
+            static_cast<double>(published.fp8_bytes), 98.0, {});
+  add_share(figures, "archive.6.scales-full", "structured state: 5-bit scales / published method", report.scale_bytes,
+            static_cast<double>(published.scale_bytes), 97.0, {});
+  const PredictedSize with_four =
+      need(predict_size(artifact_of(four_bits)), "the estimate");  // scales are coded for real
+  add_share(figures, "archive.info", "structured state: 4-bit scales / published method's 5 bits",
+            with_four.scale_bytes, static_cast<double>(published.scale_bytes), {}, {},
+            "weights change by " + fixed(four_cost.rms_percent(), 2) + " % (root mean square)");
+  add(figures, "archive.6.format-full", "structured state: bytes that are neither weights, scales nor vectors",
+      static_cast<double>(overhead(report)), "bytes", 2048, {});
+  add(figures, "archive.7.encode", "structured state: encode, default effort", packed.encode_seconds, "s", 60, {}, {},
+      used);
+  add(figures, "archive.7.decode", "structured state: decode", packed.decode_seconds, "s", 12, {}, {}, used);
+  add(figures, "archive.7.memory", "structured state: encode, peak memory over the tensors", packed.peak_megabytes,
+      "MB", 512, {}, {}, used);
+  figures.add({"archive.info",
+               "structured state: decode speed",
+               static_cast<double>(codes.symbols + values_of(report, "fp8")) / packed.decode_processor_seconds / 1e6,
+               "M symbols/s a core",
+               {},
+               {},
+               Better::higher});
+  double seconds = 0;
+  const double error = estimate_error(artifact, report.file_bytes, threads, &seconds);
+  add(figures, "archive.9.full", "structured state: predicted size, off by", error, "%", 0.1, {}, {}, used);
+  add(figures, "archive.9.time", "structured state: time to predict", seconds, "s", 3, {}, {}, used);
+}
+
+void run_independent(std::size_t threads, Figures& figures) {
+  for (const std::string preset : {"quinary-16mb", "ternary-16mb"}) {
+    StoredModel model = need(bench::full_size_state(kSource, preset, bench::Structure::independent, 1), "the fixture");
+    (void)apply_scale_bits(model, 5);
+    const Artifact artifact = artifact_of(std::move(model));
+    const Packed packed = pack(artifact, threads);
+    const Codes codes = codes_of(packed.encoded.report);
+    const std::string name = "independent state, " + preset;
+    add(figures, preset == "quinary-16mb" ? "archive.3" : "archive.3.ternary",
+        name + ": worst stream less 64 bytes / order-0 entropy", codes.worst, "%", 100.05, {});
+    add(figures, "archive.9.independent", name + ": predicted size, off by",
+        estimate_error(artifact, packed.encoded.report.file_bytes, threads), "%", 0.3, {}, {},
+        static_cast<int>(threads));
+  }
+}
+
+// Half-way between the two states: what training passes through.
+void run_half_way(std::size_t threads, Figures& figures) {
+  LoadedConfig config;
+  need(config.apply_file(kSource + "/configs/quinary-16mb.toml").map([] { return 0; }), "the preset");
+  StoredModel model =
+      need(bench::random_state(config.values().model, config.values().quantizer, bench::Structure::columns, 3, 0.5),
+           "the fixture");
+  (void)apply_scale_bits(model, 5);
+  const Artifact artifact = artifact_of(std::move(model));
+  const Packed packed = pack(artifact, threads);
+  add(figures, "archive.9.middle", "half-structured state: predicted size, off by",
+      estimate_error(artifact, packed.encoded.report.file_bytes, threads), "%", 0.3, {}, {}, static_cast<int>(threads));
+}
+
+}  // namespace
+}  // namespace par5
+
+int main(int argc, char** argv) {
+  std::string folder, state;
+  bool slow = false;
+  std::vector<std::pair<std::string, std::string>> checkpoints;  // with their configurations
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--long")
+      slow = true;
+    else if (argument == "--state" && i + 1 < argc)
+      state = argv[++i];
+    else if (argument == "--checkpoint" && i + 1 < argc)
+      checkpoints.emplace_back(argv[++i], "");
+    else if (argument == "--config" && i + 1 < argc && !checkpoints.empty())
+      checkpoints.back().second = argv[++i];
+    else
+      folder = argument;
+  }
+  const std::size_t threads = std::min<std::size_t>(2, par5::thread_count(0));
+  const char* named = std::getenv("PAR5_SHARED");
+  const std::string data = (named ? named : par5::kSource + "/../shared") + "/data";
+  const std::string reference = data + "/checkpoints/quinary-small-trained.safetensors";
+  par5::bench::Figures figures("archive");
+  if (par5::file_exists(reference))
+    par5::run_checkpoint(reference, par5::kSource + "/configs/quinary-small.toml",
+                         data + "/tokenizers/enwiki_4096.model", slow, threads, figures);
+  else
+    std::printf("no reference checkpoint at %s: its rows are left out (PAR5_SHARED names its folder)\n",
+                reference.c_str());
+  for (const auto& [path, config] : checkpoints) par5::run_checkpoint(path, config, "", slow, threads, figures);
+  const auto wanted = [&](const char* name) { return slow && (state.empty() || state == name); };
+  if (wanted("structured")) par5::run_structured(threads, figures);
+  if (wanted("half")) par5::run_half_way(threads, figures);
+  if (wanted("independent")) par5::run_independent(threads, figures);
+  return figures.finish(folder);
+}
