@@ -45,7 +45,8 @@ Bytes mutated(const std::vector<Bytes>& inputs, std::mt19937& random) {
         bytes.resize(at);
         break;
       case 5:
-        bytes.erase(here, here + static_cast<std::ptrdiff_t>(std::min<std::size_t>(1 + random() % 8, bytes.size() - at)));
+        bytes.erase(here,
+                    here + static_cast<std::ptrdiff_t>(std::min<std::size_t>(1 + random() % 8, bytes.size() - at)));
         break;
       default:
         const Bytes& other = inputs[random() % inputs.size()];

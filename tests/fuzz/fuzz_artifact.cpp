@@ -11,5 +11,6 @@ PAR5_FUZZ_TARGET(artifact) {
   const auto decoded = par5::decode_artifact(sealed, "fuzz", 1);
   if (!decoded) return;
   par5::fuzz::require(decoded->report.file_bytes == sealed.size());
-  par5::fuzz::require(decoded->artifact.model.tensors.size() == par5::tensor_specs(decoded->artifact.model.model).size());
+  par5::fuzz::require(decoded->artifact.model.tensors.size() ==
+                      par5::tensor_specs(decoded->artifact.model.model).size());
 }

@@ -27,7 +27,8 @@ void run_chain(fuzz::Input& input) {
     shape.rows = 1 + input.below(24);
     shape.columns = 1 + input.below(24);
     codes.emplace_back(static_cast<std::size_t>(shape.rows * shape.columns));
-    known.emplace_back(static_cast<std::size_t>(shape.rows) * input.below(2), static_cast<std::int16_t>(input.byte() * 8));
+    known.emplace_back(static_cast<std::size_t>(shape.rows) * input.below(2),
+                       static_cast<std::int16_t>(input.byte() * 8));
   }
   for (std::size_t i = 0; i < shapes.size(); ++i) shapes[i].known = known[i];
   const std::vector<std::span<std::int8_t>> outputs(codes.begin(), codes.end());

@@ -47,8 +47,7 @@ void run(std::span<const std::byte> bytes) {
     expect_same(unpack_deltas(layout, bits, shape, raw), raw,
                 [&](const auto& deltas) { return pack_deltas(layout, bits, shape, deltas); });
   } else if (kind == 6) {
-    expect_same(unpack_fp8(layout, shape, raw), raw,
-                [&](const auto& codes) { return pack_fp8(layout, shape, codes); });
+    expect_same(unpack_fp8(layout, shape, raw), raw, [&](const auto& codes) { return pack_fp8(layout, shape, codes); });
   } else {
     expect_same(unpack_fp16(layout, shape, raw), raw,
                 [&](const auto& codes) { return pack_fp16(layout, shape, codes); });

@@ -55,8 +55,7 @@ void add_artifacts(std::vector<Seed>& list) {
     }
     for (const int effort : {0, 5}) {
       const auto encoded = encode_artifact(artifact, {effort, 1});
-      list.push_back(
-          {"artifact", std::string(grid_name(grid)) + "-" + std::to_string(effort), encoded.value().bytes});
+      list.push_back({"artifact", std::string(grid_name(grid)) + "-" + std::to_string(effort), encoded.value().bytes});
     }
   }
 }
@@ -64,40 +63,47 @@ void add_artifacts(std::vector<Seed>& list) {
 void add_streams(std::vector<Seed>& list) {
   const std::string text = "five levels, five levels, five levels and a half; five levels";
   const Bytes raw = to_bytes(text);
-  for (const auto& [number, codec] : {std::pair{0u, Codec::lzma}, std::pair{1u, Codec::zstd}, std::pair{2u, Codec::brotli}})
+  for (const auto& [number, codec] :
+       {std::pair{0u, Codec::lzma}, std::pair{1u, Codec::zstd}, std::pair{2u, Codec::brotli}})
     list.push_back({"streams", std::string(codec_name(codec)),
                     prefixed({number, static_cast<unsigned>(raw.size()), 0}, compress({codec, 0}, raw).value())});
   list.push_back({"streams", "tokenizer", prefixed({3}, write_tokenizer(test::small_tokenizer(262)).value())});
   std::mt19937 random(1);
   const auto add = [&](unsigned kind, Layout layout, unsigned choice, const auto& packed, const std::string& name) {
-    list.push_back({"streams", name + "-" + std::string(layout_name(layout)),
-                    prefixed({kind, static_cast<unsigned>(layout), choice, 6, 7}, std::as_bytes(std::span(packed.value())))});
+    list.push_back(
+        {"streams", name + "-" + std::string(layout_name(layout)),
+         prefixed({kind, static_cast<unsigned>(layout), choice, 6, 7}, std::as_bytes(std::span(packed.value())))});
   };
   for (const Grid grid : {Grid::binary, Grid::ternary, Grid::quinary, Grid::septenary, Grid::int5}) {
     std::vector<std::int8_t> codes(42);
     for (std::int8_t& code : codes) {
-      code = static_cast<std::int8_t>(static_cast<int>(random() % static_cast<unsigned>(2 * max_code(grid) + 1)) - max_code(grid));
+      code = static_cast<std::int8_t>(static_cast<int>(random() % static_cast<unsigned>(2 * max_code(grid) + 1)) -
+                                      max_code(grid));
       if (grid == Grid::binary) code = random() % 2 ? 1 : -1;
     }
     for (const Layout layout : layouts_for(grid))
-      add(4, layout, static_cast<unsigned>(grid), pack_codes(layout, grid, {6, 7}, codes), std::string(grid_name(grid)));
+      add(4, layout, static_cast<unsigned>(grid), pack_codes(layout, grid, {6, 7}, codes),
+          std::string(grid_name(grid)));
   }
   std::vector<std::int8_t> deltas(42);
   for (std::int8_t& delta : deltas) delta = static_cast<std::int8_t>(static_cast<int>(random() % 32) - 16);
   for (const Layout layout : layouts_for_deltas()) add(5, layout, 1, pack_deltas(layout, 5, {6, 7}, deltas), "deltas");
   std::vector<std::uint8_t> eights(42);
   for (std::uint8_t& code : eights) code = static_cast<std::uint8_t>(random() % 0x7f);
-  for (const Layout layout : layouts_for(Storage::fp8, {6, 7})) add(6, layout, 0, pack_fp8(layout, {6, 7}, eights), "fp8");
+  for (const Layout layout : layouts_for(Storage::fp8, {6, 7}))
+    add(6, layout, 0, pack_fp8(layout, {6, 7}, eights), "fp8");
   std::vector<std::uint16_t> halves(42);
   for (std::uint16_t& code : halves) code = static_cast<std::uint16_t>(random() % 0x7c00);
-  for (const Layout layout : layouts_for(Storage::fp16, {6, 7})) add(7, layout, 0, pack_fp16(layout, {6, 7}, halves), "fp16");
+  for (const Layout layout : layouts_for(Storage::fp16, {6, 7}))
+    add(7, layout, 0, pack_fp16(layout, {6, 7}, halves), "fp16");
 }
 
 // The front bytes are those that fuzz_coder.cpp reads.
 void add_chains(std::vector<Seed>& list) {
   std::mt19937 random(2);
-  for (const auto& [kind, most, name] : {std::tuple{1u, 2, "quinary"}, std::tuple{0u, 1, "ternary"}, std::tuple{15u, 16, "deltas"},
-                                          std::tuple{254u, 1, "binary"}, std::tuple{255u, 0, "fp8"}}) {
+  for (const auto& [kind, most, name] :
+       {std::tuple{1u, 2, "quinary"}, std::tuple{0u, 1, "ternary"}, std::tuple{15u, 16, "deltas"},
+        std::tuple{254u, 1, "binary"}, std::tuple{255u, 0, "fp8"}}) {
     coder::Alphabet alphabet{coder::Alphabet::Kind::grid, most, kind != 254};
     if (kind == 255) alphabet.kind = coder::Alphabet::Kind::fp8;
     std::vector<std::int8_t> codes(24 * 20);
@@ -131,9 +137,10 @@ void add_files(std::vector<Seed>& list) {
   if (write_safetensors(path, views, {{"par5.config", "[model]\nlayers = 2\n"}}, Overwrite::yes))
     list.push_back({"safetensors", "three", read_file(path).value()});
 
-  list.push_back({"config", "small",
-                  to_bytes("[model]\nlayers = 2\nwidth = 64\nactivation = \"relu2\"\n[quantizer]\ngrid = \"ternary\"\ngroup = 16\n"
-                           "[train]\nmax_seconds = 1.5e2\n[optimizer]\nmuon_lr = 0.035\n")});
+  list.push_back(
+      {"config", "small",
+       to_bytes("[model]\nlayers = 2\nwidth = 64\nactivation = \"relu2\"\n[quantizer]\ngrid = \"ternary\"\ngroup = 16\n"
+                "[train]\nmax_seconds = 1.5e2\n[optimizer]\nmuon_lr = 0.035\n")});
 
   TokenizerData tokenizer = test::small_tokenizer(262);
   tokenizer.normalizer = "identity";

@@ -57,16 +57,16 @@ class Input {
 }  // namespace par5::fuzz
 
 #ifdef PAR5_LIBFUZZER
-#define PAR5_FUZZ_TARGET(name)                                                              \
-  static void run_##name(std::span<const std::byte> bytes);                                 \
-  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {       \
-    run_##name({reinterpret_cast<const std::byte*>(data), size});                           \
-    return 0;                                                                               \
-  }                                                                                         \
+#define PAR5_FUZZ_TARGET(name)                                                        \
+  static void run_##name(std::span<const std::byte> bytes);                           \
+  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) { \
+    run_##name({reinterpret_cast<const std::byte*>(data), size});                     \
+    return 0;                                                                         \
+  }                                                                                   \
   static void run_##name(std::span<const std::byte> bytes)
 #else
-#define PAR5_FUZZ_TARGET(name)                                          \
-  static void run_##name(std::span<const std::byte> bytes);             \
+#define PAR5_FUZZ_TARGET(name)                                           \
+  static void run_##name(std::span<const std::byte> bytes);              \
   static const par5::fuzz::Registration registration(#name, run_##name); \
   static void run_##name(std::span<const std::byte> bytes)
 #endif
