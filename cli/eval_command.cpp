@@ -67,7 +67,7 @@ Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& commo
     rows.push_back(std::move(row));
   }
   Outcome outcome;
-  outcome.report = eval_json(rows);
+  outcome.report = eval_json(rows, data);
   outcome.report["temperature"] = model.temperature;
   outcome.report["arithmetic"] = arithmetic_name(scorer->arithmetic());
   outcome.report["arithmetic_version"] = kArithmeticVersion;
@@ -82,9 +82,9 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   if (exact) {
     P5_OK(arithmetic_from_name(options.arithmetic));
     for (const Mode& mode : modes)
-      if (mode_learns(mode))
-        return usage_error("the exact engine cannot learn, which " + mode_name(mode) +
-                           " asks for; leave --engine exact out");
+      if (mode_learns(mode) || mode.unit_temperature)
+        return usage_error("the exact engine cannot learn yet, and scores with the stored temperature; " +
+                           mode_name(mode) + " needs --engine torch");
   } else if (!options.kernel.empty() || options.arithmetic != "fp32") {
     return usage_error("--arithmetic and --kernel belong to --engine exact");
   }

@@ -44,7 +44,8 @@ inline void add_eval_options(CLI::App& app, EvalOptions& options) {
   app.add_option("--set", options.assignments, "section.key=value, overrides the file");
   app.add_option(
          "--mode", options.modes,
-         "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:scalars@lr=0; several with commas")
+         "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:model, ttt:lora, ttt:phased, online; "
+         "behind a kind that learns @lr=0 for the same without learning; several with commas")
       ->delimiter(',');
   app.add_option("--window", options.window, "Tokens of context in a window (default: the model's context)")
       ->check(CLI::Range(1, 1048576));
@@ -59,7 +60,7 @@ inline void add_eval_options(CLI::App& app, EvalOptions& options) {
   app.add_option("--max-targets", options.max_targets, "Score only the first N targets")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000000000000000}));
   app.add_flag("--ladder", options.ladder,
-               "Rows side by side: chunked, sliding, document, ttt:scalars at learning rate 0, ttt:scalars");
+               "Every mode side by side, each kind that learns also at learning rate 0, with paired differences");
   app.add_flag("--compat", options.compat, "Drop the tail behind the last full window, as the leaderboard does");
 }
 
@@ -81,13 +82,17 @@ inline Result<EvalSettings> eval_settings(const EvalOptions& options, const Conf
   settings.batch_tokens = config.eval.batch_tokens;
   settings.compat = options.compat;
   settings.ttt = config.ttt;
+  settings.ttt_model = config.ttt_model;
+  settings.ttt_lora = config.ttt_lora;
+  settings.ttt_phased = config.ttt_phased;
+  settings.online = config.online;
   return settings;
 }
 
 // The modes that are asked for, in order.
 inline Result<std::vector<Mode>> eval_modes(const EvalOptions& options) {
   if (options.ladder && !options.modes.empty()) return usage_error("--ladder has its own modes; leave --mode out");
-  if (options.ladder) return ladder_modes();
+  if (options.ladder) return ladder_modes(true, false);
   if (options.modes.empty()) return std::vector<Mode>{{ModeKind::chunked}};
   std::vector<Mode> modes;
   for (const std::string& name : options.modes) {

@@ -54,6 +54,48 @@ Result<std::string> scalar_text(const toml::node& node, const SchemaRow& row) {
 
 }  // namespace
 
+TttConfig model_learning() {
+  TttConfig ttt;
+  ttt.chunk_tokens = 512;
+  ttt.epochs = 2;
+  ttt.batch_windows = 1;
+  ttt.optimizer = TttOptimizer::lars;
+  ttt.lr = 0.002;
+  ttt.schedule = TttSchedule::constant;
+  ttt.momentum = 0;
+  ttt.clip = 0;
+  ttt.decay = 0.01;
+  ttt.matrix_factor = 0;
+  ttt.calibration_factor = 0;
+  return ttt;
+}
+
+TttConfig lora_learning() {
+  TttConfig ttt = model_learning();
+  ttt.optimizer = TttOptimizer::adamw;
+  ttt.lr = 0.001;
+  ttt.momentum = 0.9;
+  ttt.decay = 0;
+  return ttt;
+}
+
+TttConfig phased_learning() {
+  TttConfig ttt = model_learning();
+  ttt.batch_windows = 8;
+  ttt.decay = 0;
+  return ttt;
+}
+
+TttConfig online_learning() {
+  TttConfig ttt = model_learning();
+  ttt.chunk_tokens = 64;
+  ttt.epochs = 1;
+  ttt.optimizer = TttOptimizer::sgd;
+  ttt.lr = 0.1;
+  ttt.decay = 0;
+  return ttt;
+}
+
 std::string_view grid_name(Grid grid) {
   static const std::vector<std::string>& names = schema()[find_row("quantizer.grid")].choices;
   return names[static_cast<std::size_t>(grid)];

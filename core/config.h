@@ -30,6 +30,10 @@ enum class Order { sequential, shuffled_windows };
 enum class WarmdownShape { linear, cosine };
 enum class OptimizerKind { muon, adamw };
 enum class MuonCoefficients { quintic, polar_express };
+// Test-time training: the optimiser, how its rate goes over an evaluation, and which matrices LoRA factors sit on.
+enum class TttOptimizer { sgd, lars, adamw };
+enum class TttSchedule { constant, cosine };
+enum class LoraMatrices { all, attention, mlp };
 
 struct ModelConfig {
   Backbone backbone = Backbone::unet;
@@ -125,13 +129,44 @@ struct EvalConfig {
   Precision precision = Precision::float32;
 };
 
+// One kind of test-time training (docs/evaluation.md has the definitions). The defaults are those of scalars-only
+// learning as published; other kinds have theirs in Config.
 struct TttConfig {
   std::int64_t chunk_tokens = 32768;
   std::int64_t epochs = 3;
   std::int64_t batch_windows = 32;
+  TttOptimizer optimizer = TttOptimizer::sgd;
   double lr = 0.005;
-  double momentum = 0.9;
-  double clip = 1.0;
+  TttSchedule schedule = TttSchedule::cosine;
+  double momentum = 0.9;       // sgd; adamw: beta1
+  double adam_beta2 = 0.999;
+  double clip = 1.0;           // 0: gradients are not clipped
+  double decay = 0.0;          // share of the way back to the stored weights that each step ends with
+  // Whole-model learning: rates of the linear layers' matrices, of the embedding with its projections, and of the
+  // calibration tensors, as multiples of lr. 0: these do not learn.
+  double matrix_factor = 1.0;
+  double embedding_factor = 1.0;
+  double calibration_factor = 1.0;
+};
+
+// The defaults of the other kinds (core/config.cpp).
+TttConfig model_learning();
+TttConfig lora_learning();
+TttConfig phased_learning();
+TttConfig online_learning();
+
+struct LoraConfig {
+  TttConfig learning = lora_learning();
+  std::int64_t rank = 8;
+  double alpha = 16.0;  // the factors' product is multiplied by alpha / rank
+  LoraMatrices matrices = LoraMatrices::all;
+  bool carry = false;   // factors live on behind a document's end
+};
+
+struct PhasedConfig {
+  TttConfig learning = phased_learning();
+  std::int64_t documents = 64;  // scored before each phase
+  std::int64_t phases = 1;
 };
 
 struct PackConfig {
@@ -149,7 +184,11 @@ struct Config {
   TrainConfig train;
   OptimizerConfig optimizer;
   EvalConfig eval;
-  TttConfig ttt;
+  TttConfig ttt;  // scalars only
+  TttConfig ttt_model = model_learning();
+  LoraConfig ttt_lora;
+  PhasedConfig ttt_phased;
+  TttConfig online = online_learning();
   PackConfig pack;
   BudgetConfig budget;
 };

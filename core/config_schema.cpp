@@ -102,6 +102,39 @@ SchemaRow choice_row(std::string name, Field field, std::vector<std::string> cho
 
 constexpr double kMany = 1e15;
 
+// The rows that every kind of test-time training has; `kind` is a function that returns a reference to its settings.
+template <class Kind>
+void add_learning_rows(std::vector<SchemaRow>& rows, const std::string& section, Kind kind) {
+  const auto add = [&](SchemaRow row) { rows.push_back(std::move(row)); };
+  const auto key = [&section](const char* name) { return section + "." + name; };
+#define P5_KIND(member) [kind](Config& config) -> auto& { return kind(config).member; }
+  if (section != "ttt_phased")  // its chunks end where documents do
+    add(integer_row(key("chunk_tokens"), P5_KIND(chunk_tokens), 1, kMany, "Targets scored before each round of learning"));
+  add(integer_row(key("epochs"), P5_KIND(epochs), 0, 100, "Passes over a chunk"));
+  add(integer_row(key("batch_windows"), P5_KIND(batch_windows), 1, 65536, "Windows in one step"));
+  add(choice_row(key("optimizer"), P5_KIND(optimizer), {"sgd", "lars", "adamw"},
+                 "sgd; lars: each tensor's gradient brought to the norm of its stored values; adamw"));
+  add(number_row(key("lr"), P5_KIND(lr), 0, 10, "Learning rate"));
+  add(choice_row(key("schedule"), P5_KIND(schedule), {"constant", "cosine"},
+                 "Of the rate over chunks; cosine falls to 0 at the end and so needs to know it"));
+  add(number_row(key("momentum"), P5_KIND(momentum), 0, 0.9999, "Carried across chunks; adamw: beta1"));
+  add(number_row(key("adam_beta2"), P5_KIND(adam_beta2), 0, 0.999999, "Second moment decay of adamw"));
+  add(number_row(key("clip"), P5_KIND(clip), 0, 1e9, "Bound on the gradient norm; 0: none"));
+  add(number_row(key("decay"), P5_KIND(decay), 0, 1, "Share of the way back to the stored weights after each step"));
+}
+
+template <class Kind>
+void add_model_learning_rows(std::vector<SchemaRow>& rows, const std::string& section, Kind kind) {
+  add_learning_rows(rows, section, kind);
+  rows.push_back(number_row(section + ".matrix_factor", P5_KIND(matrix_factor), 0, 1e6,
+                            "Rate of the linear layers' matrices, times lr; 0: they do not learn"));
+  rows.push_back(number_row(section + ".embedding_factor", P5_KIND(embedding_factor), 0, 1e6,
+                            "Rate of the token embedding and its projections, times lr; 0: they do not learn"));
+  rows.push_back(number_row(section + ".calibration_factor", P5_KIND(calibration_factor), 0, 1e6,
+                            "Rate of the calibration tensors, times lr; 0: they do not learn"));
+}
+#undef P5_KIND
+
 std::vector<SchemaRow> make_schema() {
   std::vector<SchemaRow> rows;
   const auto add = [&rows](SchemaRow row) { rows.push_back(std::move(row)); };
@@ -210,12 +243,18 @@ std::vector<SchemaRow> make_schema() {
   add(integer_row("eval.batch_tokens", P5_FIELD(eval, batch_tokens), 1, kMany, "Tokens in one forward pass"));
   add(choice_row("eval.precision", P5_FIELD(eval, precision), {"float32", "bfloat16"}, "Type of matrix products"));
 
-  add(integer_row("ttt.chunk_tokens", P5_FIELD(ttt, chunk_tokens), 1, kMany, "Targets scored before each round of learning"));
-  add(integer_row("ttt.epochs", P5_FIELD(ttt, epochs), 0, 100, "Passes over a chunk"));
-  add(integer_row("ttt.batch_windows", P5_FIELD(ttt, batch_windows), 1, 65536, "Windows in one step"));
-  add(number_row("ttt.lr", P5_FIELD(ttt, lr), 0, 10, "Learning rate before the cosine over chunks"));
-  add(number_row("ttt.momentum", P5_FIELD(ttt, momentum), 0, 0.9999, "SGD momentum, carried across chunks"));
-  add(number_row("ttt.clip", P5_FIELD(ttt, clip), 0, 1e9, "Bound on the gradient norm; 0: none"));
+  add_learning_rows(rows, "ttt", [](Config& config) -> TttConfig& { return config.ttt; });
+  add_model_learning_rows(rows, "ttt_model", [](Config& config) -> TttConfig& { return config.ttt_model; });
+  add_learning_rows(rows, "ttt_lora", [](Config& config) -> TttConfig& { return config.ttt_lora.learning; });
+  add(integer_row("ttt_lora.rank", P5_FIELD(ttt_lora, rank), 1, 4096, "Rank of the factors"));
+  add(number_row("ttt_lora.alpha", P5_FIELD(ttt_lora, alpha), 0, 1e6, "The factors' product is multiplied by alpha / rank"));
+  add(choice_row("ttt_lora.matrices", P5_FIELD(ttt_lora, matrices), {"all", "attention", "mlp"},
+                 "Linear layers that have factors"));
+  add(boolean_row("ttt_lora.carry", P5_FIELD(ttt_lora, carry), "Factors live on behind a document's end instead of starting anew"));
+  add_model_learning_rows(rows, "ttt_phased", [](Config& config) -> TttConfig& { return config.ttt_phased.learning; });
+  add(integer_row("ttt_phased.documents", P5_FIELD(ttt_phased, documents), 1, kMany, "Documents scored before each phase of learning"));
+  add(integer_row("ttt_phased.phases", P5_FIELD(ttt_phased, phases), 1, 1000000, "Phases; behind the last one scoring goes on to the end"));
+  add_learning_rows(rows, "online", [](Config& config) -> TttConfig& { return config.online; });
 
   add(integer_row("pack.effort", P5_FIELD(pack, effort), 0, 9, "Amount of work in choosing layouts and codecs"));
   add(text_row("budget.rules", P5_FIELD(budget, rules), "Rule set of `audit`: a name in budgets/rules or a TOML file"));

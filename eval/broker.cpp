@@ -19,6 +19,15 @@ Status check_distribution(std::span<const float> log_probabilities) {
   return bad_data("the model's probabilities sum to " + std::to_string(sum) + " instead of 1");
 }
 
+// How far each window has moved on from the one before it, where that and the length is the same for all; else 0.
+std::int64_t common_shift(std::span<const Window> windows) {
+  if (windows.size() < 2) return 0;
+  const std::int64_t shift = windows[1].start - windows[0].start;
+  for (std::size_t w = 1; w < windows.size(); ++w)
+    if (windows[w].start - windows[w - 1].start != shift || windows[w].length != windows[0].length) return 0;
+  return std::max<std::int64_t>(shift, 0);
+}
+
 }  // namespace
 
 Result<TokenBroker> TokenBroker::create(std::vector<std::uint16_t> tokens, std::int64_t targets) {
@@ -87,7 +96,7 @@ Status TokenBroker::score_batch(Scorer& scorer, std::span<const Window> windows,
     }
     return {};
   };
-  P5_OK(scorer.score({inputs, length, wanted}, gather));
+  P5_OK(scorer.score({inputs, length, wanted, common_shift(windows)}, gather));
   if (nats.size() != targets.size()) return internal_error("the scorer left out some of the wanted positions");
 
   std::span<const float> rest = nats;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "eval/paired.h"
 
 namespace par5 {
 namespace {
@@ -11,7 +12,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kBpbDigits = 8;
 
-std::string signed_bpb(double difference) { return (difference < 0 ? "" : "+") + fixed(difference, kBpbDigits); }
+std::string signed_digits(double difference, int digits) {
+  return (difference < 0 ? "" : "+") + fixed(difference, digits);
+}
+std::string signed_bpb(double difference) { return signed_digits(difference, kBpbDigits); }
 
 std::string pad_left(std::string text, std::size_t width) {
   return std::string(width > text.size() ? width - text.size() : 0, ' ') + text;
@@ -22,18 +26,30 @@ std::string pad_right(std::string text, std::size_t width) {
   return text;
 }
 
-// The sentence on which part of a gain is window and which is learning, where the rows allow it.
+const ScoreRow* find_row(const std::vector<ScoreRow>& rows, const Mode& mode) {
+  const auto found = std::find_if(rows.begin(), rows.end(), [&](const ScoreRow& row) { return row.mode == mode; });
+  return found == rows.end() ? nullptr : &*found;
+}
+
+// The row that a row is compared with; null for the first.
+const ScoreRow* reference_row(const std::vector<ScoreRow>& rows, const ScoreRow& row) {
+  if (&row == &rows[0]) return nullptr;
+  const bool learns = mode_learns(row.mode) && !row.mode.no_learning;
+  const ScoreRow* still = learns ? find_row(rows, {row.mode.kind, true}) : nullptr;
+  return still ? still : &rows[0];
+}
+
+// For each kind that learns: which part of its difference to chunked is window and which is learning.
 std::string attribution(const std::vector<ScoreRow>& rows) {
-  const auto find = [&rows](const Mode& mode) -> const ScoreRow* {
-    const auto found = std::find_if(rows.begin(), rows.end(), [&](const ScoreRow& row) { return row.mode == mode; });
-    return found == rows.end() ? nullptr : &*found;
-  };
-  const ScoreRow* chunked = find({ModeKind::chunked, false});
-  const ScoreRow* still = find({ModeKind::ttt_scalars, true});
-  const ScoreRow* learning = find({ModeKind::ttt_scalars, false});
-  if (!chunked || !still || !learning) return "";
-  return "Of ttt:scalars' difference to chunked, " + signed_bpb(still->bpb() - chunked->bpb()) +
-         " is the windows and " + signed_bpb(learning->bpb() - still->bpb()) + " the learning.\n";
+  const ScoreRow* chunked = find_row(rows, {ModeKind::chunked});
+  std::string text;
+  for (const ScoreRow& row : rows) {
+    const ScoreRow* still = row.mode.no_learning ? nullptr : find_row(rows, {row.mode.kind, true});
+    if (!chunked || !still) continue;
+    text += "Of " + mode_name(row.mode) + "'s difference to chunked, " + signed_bpb(still->bpb() - chunked->bpb()) +
+            " is the windows and " + signed_bpb(row.bpb() - still->bpb()) + " the learning.\n";
+  }
+  return text;
 }
 
 }  // namespace
@@ -61,12 +77,17 @@ Json row_json(const ScoreRow& row) {
   return object;
 }
 
-Json eval_json(const std::vector<ScoreRow>& rows) {
+Json eval_json(const std::vector<ScoreRow>& rows, const EvalData& data) {
   if (rows.size() == 1) return row_json(rows[0]);
   Json object;
   for (const ScoreRow& row : rows) {
     Json entry = row_json(row);
-    entry["difference"] = row.bpb() - rows[0].bpb();
+    const ScoreRow* reference = reference_row(rows, row);
+    entry["difference"] = reference ? row.bpb() - reference->bpb() : 0.0;
+    entry["against"] = reference ? Json(mode_name(reference->mode)) : Json(nullptr);
+    const auto paired = reference ? paired_difference(row.target_nats, reference->target_nats, data) : std::nullopt;
+    entry["difference_low"] = paired ? Json(paired->low) : Json(nullptr);
+    entry["difference_high"] = paired ? Json(paired->high) : Json(nullptr);
     object["rows"].push_back(entry);
   }
   return object;
@@ -87,18 +108,26 @@ std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data) {
 
   const bool several = rows.size() > 1;
   const auto line = [several](const std::string& mode, const std::string& window, const std::string& stride,
-                              const std::string& bpb, const std::string& difference, const std::string& nats,
-                              const std::string& source, const std::string& seconds) {
-    return pad_right(mode, 18) + pad_left(window, 7) + pad_left(stride, 8) + pad_left(bpb, 13) +
-           (several ? pad_left(difference, 14) : "") + pad_left(nats, 13) + pad_left(source, 14) +
-           pad_left(seconds, 10) + "\n";
+                              const std::string& bpb, const std::string& nats, const std::string& source,
+                              const std::string& seconds, const std::string& difference, const std::string& interval,
+                              const std::string& against) {
+    return pad_right(mode, 18) + pad_left(window, 7) + pad_left(stride, 8) + pad_left(bpb, 13) + pad_left(nats, 13) +
+           pad_left(source, 14) + pad_left(seconds, 10) +
+           (several ? pad_left(difference, 14) + pad_left(interval, 24) + (against.empty() ? "" : "  " + against) : "") +
+           "\n";
   };
-  text += line("mode", "window", "stride", "bpb", "difference", "nats/token", "bpb of source", "seconds");
-  for (const ScoreRow& row : rows)
-    text +=
-        line(mode_name(row.mode), std::to_string(row.window), std::to_string(row.stride), fixed(row.bpb(), kBpbDigits),
-             &row == &first ? "" : signed_bpb(row.bpb() - first.bpb()), fixed(row.nats_per_token(), kBpbDigits),
-             row.bpb_source() ? fixed(*row.bpb_source(), kBpbDigits) : "-", fixed(row.seconds, 1));
+  text += line("mode", "window", "stride", "bpb", "nats/token", "bpb of source", "seconds", "difference",
+               "95 % by document", "against");
+  for (const ScoreRow& row : rows) {
+    const ScoreRow* reference = reference_row(rows, row);
+    const auto paired = reference ? paired_difference(row.target_nats, reference->target_nats, data) : std::nullopt;
+    text += line(mode_name(row.mode), std::to_string(row.window), std::to_string(row.stride),
+                 fixed(row.bpb(), kBpbDigits), fixed(row.nats_per_token(), kBpbDigits),
+                 row.bpb_source() ? fixed(*row.bpb_source(), kBpbDigits) : "-", fixed(row.seconds, 1),
+                 reference ? signed_bpb(row.bpb() - reference->bpb()) : "",
+                 paired ? "[" + signed_digits(paired->low, 6) + ", " + signed_digits(paired->high, 6) + "]" : "",
+                 reference ? mode_name(reference->mode) : "");
+  }
   return text + attribution(rows);
 }
 

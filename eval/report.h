@@ -11,9 +11,11 @@ namespace par5 {
 
 // The keys of DESIGN.md §7 for one row, and what else is known of it. ledger_sha256 is null: no ledger file is written.
 nlohmann::ordered_json row_json(const ScoreRow& row);
-// One row: its keys. Several: `rows[]`, each with its difference in bpb to the first.
-nlohmann::ordered_json eval_json(const std::vector<ScoreRow>& rows);
-// A table with 8 digits; with several rows also what the windows gain and what the learning does.
+// One row: its keys. Several: `rows[]`, each with its difference in bpb to the row that it is compared `against`, and
+// the interval of that by document (eval/paired.h). A mode that learns is compared with its own arm at learning rate 0
+// where that is among the rows; any other row with the first.
+nlohmann::ordered_json eval_json(const std::vector<ScoreRow>& rows, const EvalData& data);
+// A table with 8 digits; with several rows the same comparisons, and what the windows gain and what the learning does.
 std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data);
 
 }  // namespace par5

@@ -13,17 +13,31 @@
 namespace par5 {
 namespace {
 
-bool is_sliding(ModeKind kind) { return kind != ModeKind::chunked && kind != ModeKind::document; }
+bool has_disjoint_windows(ModeKind kind) { return kind == ModeKind::chunked || kind == ModeKind::document; }
 
-const std::vector<Mode>& all_modes() {
-  static const std::vector<Mode> modes = {{ModeKind::chunked},     {ModeKind::sliding},
-                                          {ModeKind::document},    {ModeKind::document_sliding},
-                                          {ModeKind::ttt_scalars}, {ModeKind::ttt_scalars, true}};
+const std::vector<std::pair<ModeKind, const char*>>& kind_names() {
+  static const std::vector<std::pair<ModeKind, const char*>> names = {
+      {ModeKind::chunked, "chunked"},         {ModeKind::sliding, "sliding"},
+      {ModeKind::document, "document"},       {ModeKind::document_sliding, "document:sliding"},
+      {ModeKind::ttt_scalars, "ttt:scalars"}, {ModeKind::ttt_model, "ttt:model"},
+      {ModeKind::ttt_lora, "ttt:lora"},       {ModeKind::ttt_phased, "ttt:phased"},
+      {ModeKind::online, "online"}};
+  return names;
+}
+
+std::vector<Mode> all_modes() {
+  std::vector<Mode> modes;
+  for (const auto& [kind, name] : kind_names()) {
+    modes.push_back({kind});
+    modes.push_back(mode_learns({kind}) ? Mode{kind, true} : Mode{kind, false, true});
+  }
   return modes;
 }
 
 Result<std::vector<Window>> make_plan(const EvalData& data, std::int64_t targets, const ScoreRow& row) {
   switch (row.mode.kind) {
+    case ModeKind::ttt_lora:  // one stream: what is learnt is carried from window to window
+      return document_plan(data.tokens, targets, data.bos, row.window, row.stride);
     case ModeKind::document:
     case ModeKind::document_sliding: {
       P5_TRY(std::vector<Window> windows, document_plan(data.tokens, targets, data.bos, row.window, row.stride));
@@ -37,21 +51,24 @@ Result<std::vector<Window>> make_plan(const EvalData& data, std::int64_t targets
   }
 }
 
+Result<std::vector<TttRound>> make_rounds(const EvalData& data, const std::vector<Window>& plan, const ScoreRow& row,
+                                          const EvalSettings& settings) {
+  switch (row.mode.kind) {
+    case ModeKind::ttt_lora:
+      return document_rounds(plan, data.tokens, row.targets, data.bos, row.window, settings.ttt_lora.learning,
+                             settings.ttt_lora.carry);
+    case ModeKind::ttt_phased:
+      return phase_rounds(plan, data.tokens, row.targets, data.bos, row.window, settings.ttt_phased);
+    default:
+      return chunk_rounds(plan, row.targets, row.window, settings.learning(row.mode.kind));
+  }
+}
+
 }  // namespace
 
 std::string mode_name(const Mode& mode) {
-  switch (mode.kind) {
-    case ModeKind::chunked:
-      return "chunked";
-    case ModeKind::sliding:
-      return "sliding";
-    case ModeKind::document:
-      return "document";
-    case ModeKind::document_sliding:
-      return "document:sliding";
-    case ModeKind::ttt_scalars:
-      return mode.no_learning ? "ttt:scalars@lr=0" : "ttt:scalars";
-  }
+  for (const auto& [kind, name] : kind_names())
+    if (kind == mode.kind) return std::string(name) + (mode.no_learning ? "@lr=0" : mode.unit_temperature ? "@T=1" : "");
   return "";
 }
 
@@ -66,12 +83,30 @@ Result<Mode> mode_from_name(std::string_view name) {
                      (near.empty() ? "" : "; did you mean '" + near + "'?"));
 }
 
-std::vector<Mode> ladder_modes() {
-  return {{ModeKind::chunked},
-          {ModeKind::sliding},
-          {ModeKind::document},
-          {ModeKind::ttt_scalars, true},
-          {ModeKind::ttt_scalars}};
+std::vector<Mode> ladder_modes(bool with_scalars, bool with_temperature) {
+  std::vector<Mode> modes;
+  for (const auto& [kind, name] : kind_names()) {
+    if (kind == ModeKind::ttt_scalars && !with_scalars) continue;
+    if (kind == ModeKind::sliding && with_temperature) modes.push_back({kind, false, true});
+    if (mode_learns({kind})) modes.push_back({kind, true});
+    modes.push_back({kind});
+  }
+  return modes;
+}
+
+const TttConfig& EvalSettings::learning(ModeKind kind) const {
+  switch (kind) {
+    case ModeKind::ttt_model:
+      return ttt_model;
+    case ModeKind::ttt_lora:
+      return ttt_lora.learning;
+    case ModeKind::ttt_phased:
+      return ttt_phased.learning;
+    case ModeKind::online:
+      return online;
+    default:
+      return ttt;
+  }
 }
 
 double ScoreRow::bpb() const { return nats / (std::numbers::ln2 * static_cast<double>(bytes)); }
@@ -87,7 +122,7 @@ Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSett
   ScoreRow row;
   row.mode = mode;
   row.window = settings.window;
-  row.stride = is_sliding(mode.kind) ? settings.stride : settings.window;
+  row.stride = has_disjoint_windows(mode.kind) ? settings.window : settings.stride;
   row.engine = scorer.name();
   if (row.window < 1) return usage_error("the window must be at least 1 token", "eval.window");
   row.targets = settings.compat ? compat_targets(data.targets(), row.window) : data.targets();
@@ -103,17 +138,17 @@ Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSett
   P5_TRY(const std::vector<Window> plan, make_plan(data, row.targets, row));
   P5_TRY(TokenBroker broker, TokenBroker::create(data.tokens, row.targets));
   Progress progress(mode_name(mode), static_cast<std::uint64_t>(row.targets), "targets");
-  if (mode.kind == ModeKind::ttt_scalars) {
+  if (mode_learns(mode)) {
     if (!learner || learner->adapted_values() == 0)
-      return usage_error("this model has no calibration values that " + mode_name(mode) + " could adapt");
-    TttConfig ttt = settings.ttt;
-    if (mode.no_learning) ttt.lr = 0;
+      return usage_error("this model has no values that " + mode_name(mode) + " could adapt");
+    P5_TRY(std::vector<TttRound> rounds, make_rounds(data, plan, row, settings));
+    if (mode.no_learning)
+      for (TttRound& round : rounds) round.learning_rate = 0;
     learner->reset();
-    const Status done =
-        run_chunk_ttt(broker, scorer, *learner, plan, row.window, ttt, settings.batch_tokens, &progress);
+    const Status done = run_rounds(broker, scorer, *learner, plan, rounds, settings.batch_tokens, &progress);
     learner->reset();
     if (!done) return tl::unexpected(done.error());
-    row.learning_rate = ttt.lr;
+    row.learning_rate = mode.no_learning ? 0 : settings.learning(mode.kind).lr;
     row.adapted_values = learner->adapted_values();
   } else {
     P5_OK(broker.score(scorer, plan, settings.batch_tokens, &progress));

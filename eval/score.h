@@ -13,28 +13,39 @@
 
 namespace par5 {
 
-enum class ModeKind { chunked, sliding, document, document_sliding, ttt_scalars };
+enum class ModeKind { chunked, sliding, document, document_sliding, ttt_scalars, ttt_model, ttt_lora, ttt_phased, online };
 
 struct Mode {
   ModeKind kind = ModeKind::chunked;
-  bool no_learning = false;  // TTT: the same code at learning rate 0
+  bool no_learning = false;  // of a kind that learns: the same windows at learning rate 0
+  bool unit_temperature = false;  // of a kind that does not: logits as they are, not divided by the stored temperature
   bool operator==(const Mode&) const = default;
 };
 
-// "chunked", "sliding", "document", "document:sliding", "ttt:scalars", "ttt:scalars@lr=0"
+// "chunked", "sliding", "document", "document:sliding"; "ttt:scalars", "ttt:model", "ttt:lora", "ttt:phased", "online",
+// each of these also with "@lr=0"; those that do not learn also with "@T=1".
 std::string mode_name(const Mode& mode);
 Result<Mode> mode_from_name(std::string_view name);
 // Whether the mode needs a learner.
-inline bool mode_learns(const Mode& mode) { return mode.kind == ModeKind::ttt_scalars; }
-// The matched rows of `eval --ladder`: chunked, sliding, document, ttt:scalars at learning rate 0, ttt:scalars.
-std::vector<Mode> ladder_modes();
+inline bool mode_learns(const Mode& mode) { return mode.kind >= ModeKind::ttt_scalars; }
+// The rows of `eval --ladder`: chunked, sliding, document, document:sliding, then every kind that learns, each behind
+// its own arm at learning rate 0. Scalars are left out where the model has none; sliding is there with and without the
+// model's temperature where it stores one.
+std::vector<Mode> ladder_modes(bool with_scalars, bool with_temperature);
 
 struct EvalSettings {
   std::int64_t window = 0;  // tokens; resolved, that is not 0
   std::int64_t stride = 64;
   std::int64_t batch_tokens = 16384;
   bool compat = false;  // the leaderboard's dropped tail
-  TttConfig ttt;
+  TttConfig ttt;        // scalars only
+  TttConfig ttt_model = model_learning();
+  LoraConfig ttt_lora;
+  PhasedConfig ttt_phased;
+  TttConfig online = online_learning();
+
+  // How a mode that learns does so.
+  const TttConfig& learning(ModeKind kind) const;
 };
 
 // One evaluated mode.
@@ -50,7 +61,7 @@ struct ScoreRow {
   std::optional<std::int64_t> source_bytes;  // raw bytes of the same text, where known
   std::string engine;
   double seconds = 0;
-  std::optional<double> learning_rate;  // TTT: before the cosine
+  std::optional<double> learning_rate;  // of a mode that learns, before its schedule
   std::int64_t updates = 0;
   std::int64_t adapted_values = 0;
   std::vector<float> target_nats;  // by target id - 1

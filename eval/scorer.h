@@ -28,6 +28,8 @@ struct WindowBatch {
   std::span<const std::uint16_t> inputs;
   std::int64_t length = 0;
   std::span<const PositionRange> wanted;
+  // Not 0: every row is the one before it moved on by so many tokens, so that a scorer may share work between them.
+  std::int64_t shift = 0;
 
   std::int64_t windows() const { return static_cast<std::int64_t>(wanted.size()); }
   std::int64_t wanted_rows() const {

@@ -16,6 +16,10 @@ Normed add_scaled(const torch::Tensor& x, const torch::Tensor& branch, const tor
 Border cross_border(const BorderInputs& inputs, torch::ScalarType out);
 // f(hidden)² with f(h) = h > 0 ? h : slope · h.
 torch::Tensor squared_relu(const torch::Tensor& hidden, double slope, bool with_norm);
+// Query heads, then key heads of `rows` [batch · length, (heads + 2 · kv_heads) · head_width] as attention takes them:
+// normed, rotated, queries times their gain; [batch · length, (heads + kv_heads) · head_width]. Without gradients.
+torch::Tensor rotated_heads(const torch::Tensor& rows, const torch::Tensor& gain, const RopeTable& rope,
+                            const AttentionShape& shape);
 torch::Tensor gained_attention(const torch::Tensor& qkv, const torch::Tensor& gain, const RopeTable& rope,
                                const AttentionShape& shape);
 

@@ -26,6 +26,23 @@ kernels::HeadGradient head_gradient(const torch::Tensor& x) {
           static_cast<std::size_t>(x.stride(1))};
 }
 
+// tensors: qkv, rotated, inverse, gain, cosine, sine.
+kernels::QueryKey job_of(const tensor_list& tensors, const AttentionShape& shape) {
+  kernels::QueryKey job;
+  job.length = static_cast<std::size_t>(shape.length);
+  job.heads = static_cast<std::size_t>(shape.heads);
+  job.kv_heads = static_cast<std::size_t>(shape.kv_heads);
+  job.head_width = static_cast<std::size_t>(shape.head_width);
+  job.epsilon = static_cast<float>(kRmsEpsilon);
+  job.qkv = matrix(tensors[0]);
+  job.rotated = matrix(tensors[1]);
+  job.inverse = floats(tensors[2]);
+  job.gain = floats(tensors[3]);
+  job.cosine = floats(tensors[4]);
+  job.sine = floats(tensors[5]);
+  return job;
+}
+
 class Attention : public torch::autograd::Function<Attention> {
  public:
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& qkv_input, const torch::Tensor& gain,
@@ -69,27 +86,23 @@ class Attention : public torch::autograd::Function<Attention> {
     });
     return {to_qkv, to_gain.total(), torch::Tensor(), torch::Tensor(), torch::Tensor()};
   }
-
- private:
-  // saved: qkv, rotated, inverse, gain, cosine, sine.
-  static kernels::QueryKey job_of(const tensor_list& saved, const AttentionShape& shape) {
-    kernels::QueryKey job;
-    job.length = static_cast<std::size_t>(shape.length);
-    job.heads = static_cast<std::size_t>(shape.heads);
-    job.kv_heads = static_cast<std::size_t>(shape.kv_heads);
-    job.head_width = static_cast<std::size_t>(shape.head_width);
-    job.epsilon = static_cast<float>(kRmsEpsilon);
-    job.qkv = matrix(saved[0]);
-    job.rotated = matrix(saved[1]);
-    job.inverse = floats(saved[2]);
-    job.gain = floats(saved[3]);
-    job.cosine = floats(saved[4]);
-    job.sine = floats(saved[5]);
-    return job;
-  }
 };
 
 }  // namespace
+
+torch::Tensor rotated_heads(const torch::Tensor& rows, const torch::Tensor& gain, const RopeTable& rope,
+                            const AttentionShape& shape) {
+  const std::int64_t heads = shape.heads + shape.kv_heads;
+  const tensor_list tensors{rows.contiguous(),
+                            torch::empty({rows.size(0), heads * shape.head_width}, rows.options()),
+                            torch::empty({rows.size(0), heads}),
+                            gain.defined() ? gain.contiguous() : gain,
+                            rope.cosine.contiguous(),
+                            rope.sine.contiguous()};
+  const kernels::QueryKey job = job_of(tensors, shape);
+  over_rows(rows.size(0), rows.size(1), [&](std::size_t begin, std::size_t end) { kernels::query_key(job, begin, end); });
+  return tensors[1];
+}
 
 torch::Tensor gained_attention(const torch::Tensor& qkv, const torch::Tensor& gain, const RopeTable& rope,
                                const AttentionShape& shape) {

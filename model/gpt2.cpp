@@ -3,7 +3,7 @@
 
 namespace par5 {
 
-torch::Tensor Network::gpt2_hidden(const torch::Tensor& tokens) {
+torch::Tensor Network::gpt2_hidden(const torch::Tensor& tokens, const ScoringShape& scoring) {
   const AttentionShape shape{tokens.size(0), tokens.size(1), model_.heads, model_.heads, model_.head_width()};
   const double attention_dropout = training_ ? model_.dropout : 0.0;
   const auto dropped = [&](const torch::Tensor& x) {
@@ -26,6 +26,7 @@ torch::Tensor Network::gpt2_hidden(const torch::Tensor& tokens) {
     const torch::Tensor active = activate(hidden, model_.activation, model_.linear_norm != LinearNorm::none, kernels_);
     x = x + dropped(at::linear(active, weight(block + "mlp.c_proj.weight"))).to(wide_);
   }
+  if (scoring.first > 0) x = tail_rows(x, shape, scoring.first);
   return norm(x, "transformer.ln_f.weight");
 }
 

@@ -62,11 +62,21 @@ Status Network::check_length(std::int64_t length) const {
   return {};
 }
 
-torch::Tensor Network::hidden(const torch::Tensor& tokens) {
+torch::Tensor Network::backbone(const torch::Tensor& tokens, const ScoringShape& scoring) {
   TORCH_CHECK_VALUE(tokens.dim() == 2, "tokens must be [batch, length], not ", tokens.sizes());
   if (const Status status = check_length(tokens.size(1)); !status) TORCH_CHECK_VALUE(false, status.error().message);
-  const torch::Tensor rows = model_.backbone == Backbone::unet ? unet_hidden(tokens) : gpt2_hidden(tokens);
-  return rows.view({tokens.size(0), tokens.size(1), model_.width});
+  const torch::Tensor rows =
+      model_.backbone == Backbone::unet ? unet_hidden(tokens, scoring) : gpt2_hidden(tokens, scoring);
+  return rows.view({tokens.size(0), tokens.size(1) - scoring.first, model_.width});
+}
+
+torch::Tensor Network::hidden(const torch::Tensor& tokens) { return backbone(tokens, {}); }
+
+torch::Tensor Network::scoring_hidden(const torch::Tensor& tokens, const ScoringShape& scoring) {
+  TORCH_CHECK_VALUE(scoring.first >= 0 && scoring.first < tokens.size(1) && scoring.shift >= 0,
+                    "no position of the sequences is wanted");
+  const torch::NoGradGuard no_gradients;
+  return backbone(tokens, scoring);
 }
 
 torch::Tensor Network::features(const torch::Tensor& hidden_rows) {

@@ -27,6 +27,15 @@ struct NetworkWeight {
   torch::Tensor effective;
 };
 
+// What scoring needs of a forward pass, for the exact savings that this allows. Of every sequence only positions
+// [first, length) are wanted: the last block's queries, MLP and norms run for these alone. `shift`, if not 0, says that
+// each sequence is the one before it moved on by so many tokens: what depends on a token alone (embedding, the first
+// block's input and its projections) is then computed once per token.
+struct ScoringShape {
+  std::int64_t first = 0;
+  std::int64_t shift = 0;
+};
+
 class Network {
  public:
   // Weights are zero until loaded. `compute` is float32 or bfloat16 (double in tests, eagerly): the type of matrix
@@ -54,6 +63,8 @@ class Network {
   // tokens [batch, length] int64 -> final normalised hidden states [batch, length, width] in the compute type.
   // A length that check_length refuses throws c10::ValueError.
   torch::Tensor hidden(const torch::Tensor& tokens);
+  // The same states for positions [scoring.first, length) alone, [batch, length - first, width], without gradients.
+  torch::Tensor scoring_hidden(const torch::Tensor& tokens, const ScoringShape& scoring);
   // hidden rows [rows, width] -> softcapped logits [rows, vocab], float32.
   torch::Tensor logits(const torch::Tensor& hidden_rows);
   // hidden rows [rows, width], targets [rows] -> -log p(target) in nats, float32 [rows], without holding all logits.
@@ -68,9 +79,13 @@ class Network {
   void set_training(bool training) { training_ = training; }
 
  private:
-  torch::Tensor unet_hidden(const torch::Tensor& tokens);
-  torch::Tensor gpt2_hidden(const torch::Tensor& tokens);
-  torch::Tensor unet_attention(const std::string& block, const torch::Tensor& normed, const AttentionShape& shape);
+  torch::Tensor backbone(const torch::Tensor& tokens, const ScoringShape& scoring);
+  torch::Tensor unet_hidden(const torch::Tensor& tokens, const ScoringShape& scoring);
+  torch::Tensor gpt2_hidden(const torch::Tensor& tokens, const ScoringShape& scoring);
+  torch::Tensor unet_attention(const std::string& block, const torch::Tensor& qkv, const AttentionShape& shape);
+  torch::Tensor unet_tail_attention(const std::string& block, const torch::Tensor& normed, const AttentionShape& shape,
+                                    std::int64_t first);
+  torch::Tensor unet_qkv_matrix(const std::string& block);
   torch::Tensor unet_mlp(const std::string& block, const torch::Tensor& normed);
   // Input rows of the head: hidden rows through the factored embedding's projection, where there is one.
   torch::Tensor features(const torch::Tensor& hidden_rows);

@@ -4,15 +4,43 @@
 #include "model/network.h"
 
 namespace par5 {
+namespace {
 
-torch::Tensor Network::unet_attention(const std::string& block, const torch::Tensor& normed,
-                                      const AttentionShape& shape) {
-  const torch::Tensor matrix = model_.fused_qkv
-                                   ? weight(block + "attn.c_qkv.weight")
-                                   : at::cat({weight(block + "attn.c_q.weight"), weight(block + "attn.c_k.weight"),
-                                              weight(block + "attn.c_v.weight")});
-  const torch::Tensor qkv = linear(normed, matrix, false);
-  const torch::Tensor mixed = gained_attention(qkv, weight(block + "attn.q_gain"), rope(shape.length), shape, kernels_);
+// The distinct tokens of sequences that are each the one before moved on by `shift`: the first sequence, then the last
+// `shift` tokens of every other.
+torch::Tensor distinct_tokens(const torch::Tensor& tokens, std::int64_t shift) {
+  const std::int64_t batch = tokens.size(0), length = tokens.size(1);
+  return at::cat({tokens[0], tokens.narrow(0, 1, batch - 1).narrow(1, length - shift, shift).flatten()});
+}
+
+// Rows of distinct tokens -> rows of all tokens, [batch · length, width].
+torch::Tensor spread(const torch::Tensor& rows, const AttentionShape& shape, std::int64_t shift) {
+  const std::int64_t width = rows.size(1);
+  return rows.as_strided({shape.batch, shape.length, width}, {shift * width, width, 1}).reshape({-1, width});
+}
+
+}  // namespace
+
+torch::Tensor Network::unet_qkv_matrix(const std::string& block) {
+  if (model_.fused_qkv) return weight(block + "attn.c_qkv.weight");
+  return at::cat({weight(block + "attn.c_q.weight"), weight(block + "attn.c_k.weight"),
+                  weight(block + "attn.c_v.weight")});
+}
+
+torch::Tensor Network::unet_attention(const std::string& block, const torch::Tensor& qkv, const AttentionShape& shape) {
+  const torch::Tensor mixed =
+      gained_attention(qkv, weight(block + "attn.q_gain"), rope(shape.length), shape, kernels_);
+  return linear(mixed, weight(block + "attn.proj.weight"), true);
+}
+
+torch::Tensor Network::unet_tail_attention(const std::string& block, const torch::Tensor& normed,
+                                           const AttentionShape& shape, std::int64_t first) {
+  const torch::Tensor matrix = unet_qkv_matrix(block);
+  const std::int64_t q_width = shape.heads * shape.head_width;
+  const torch::Tensor q = linear(tail_rows(normed, shape, first), matrix.narrow(0, 0, q_width), false);
+  const torch::Tensor kv = linear(normed, matrix.narrow(0, q_width, matrix.size(0) - q_width), false);
+  const torch::Tensor mixed =
+      gained_tail_attention(q, kv, weight(block + "attn.q_gain"), rope(shape.length), shape, first, kernels_);
   return linear(mixed, weight(block + "attn.proj.weight"), true);
 }
 
@@ -25,12 +53,15 @@ torch::Tensor Network::unet_mlp(const std::string& block, const torch::Tensor& n
   return at::linear(activate(hidden, model_.activation, with_norm, kernels_), weight(block + "mlp.proj.weight"));
 }
 
-torch::Tensor Network::unet_hidden(const torch::Tensor& tokens) {
+torch::Tensor Network::unet_hidden(const torch::Tensor& tokens, const ScoringShape& scoring) {
   const AttentionShape shape{tokens.size(0), tokens.size(1), model_.heads, model_.kv_heads, model_.head_width()};
-  torch::Tensor x = at::embedding(weight("tok_emb.weight"), tokens.flatten());
+  // A lone block is the last one; it is not worth a case of its own.
+  const bool overlapping = scoring.shift > 0 && scoring.shift < shape.length && shape.batch > 1 && model_.layers > 1;
+  torch::Tensor x = at::embedding(weight("tok_emb.weight"),
+                                  overlapping ? distinct_tokens(tokens, scoring.shift) : tokens.flatten());
   if (model_.factored_embedding()) x = at::linear(x.to(compute_), weight("embed_proj.weight").to(compute_));
   x = normalized(x, model_.norm, wide_, kernels_);
-  const torch::Tensor x0 = x;
+  torch::Tensor x0 = x;
 
   const std::int64_t encoder_layers = model_.layers / 2, skips = model_.layers / 2;
   std::vector<torch::Tensor> pushed;
@@ -49,8 +80,21 @@ torch::Tensor Network::unet_hidden(const torch::Tensor& tokens) {
     }
     const Border border = cross_border(inputs, model_.norm, compute_, kernels_);
     if (i > 0 && i < encoder_layers) pushed.push_back(border.end);
-    const Normed middle = add_scaled(border.sum, unet_attention(block, border.normed, shape),
-                                     weight(block + "attn_scale"), model_.norm, compute_, kernels_);
+    torch::Tensor sum = border.sum, attended;
+    if (i + 1 == model_.layers && scoring.first > 0) {
+      attended = unet_tail_attention(block, border.normed, shape, scoring.first);
+      sum = tail_rows(sum, shape, scoring.first);
+    } else {
+      torch::Tensor qkv = linear(border.normed, unet_qkv_matrix(block), false);
+      if (i == 0 && overlapping) {
+        x0 = spread(x0, shape, scoring.shift);
+        sum = spread(sum, shape, scoring.shift);
+        qkv = spread(qkv, shape, scoring.shift);
+      }
+      attended = unet_attention(block, qkv, shape);
+    }
+    const Normed middle =
+        add_scaled(sum, attended, weight(block + "attn_scale"), model_.norm, compute_, kernels_);
     x = middle.sum;
     branch = unet_mlp(block, middle.normed);
     scale = weight(block + "mlp_scale");

@@ -3,15 +3,29 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "eval/model_file.h"
+#include "eval/online.h"
 #include "eval/report.h"
+#include "eval/torch/torch_learner.h"
 #include "eval/torch/torch_scorer.h"
 #include "model/runtime.h"
 
 namespace par5 {
 namespace {
 
+Result<ScoreRow> run_one(const EvalData& data, const Mode& mode, const EvalSettings& settings, double z_loss,
+                         TorchScorer& scorer) {
+  if (!mode_learns(mode)) return run_mode(data, mode, settings, scorer, nullptr);
+  if (mode.kind == ModeKind::online) {
+    P5_TRY(const std::unique_ptr<OnlineAdapter> adapter, OnlineAdapter::create(scorer, settings.online));
+    return run_mode(data, mode, settings, *adapter, adapter.get());
+  }
+  P5_TRY(const std::unique_ptr<TorchLearner> learner,
+         TorchLearner::create(scorer.network(), torch_learner_options(mode.kind, settings, z_loss)));
+  return run_mode(data, mode, settings, scorer, learner.get());
+}
+
 Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
-  P5_TRY(const std::vector<Mode> modes, eval_modes(options));
+  P5_TRY(std::vector<Mode> modes, eval_modes(options));
   P5_TRY(const Config config, eval_config(options));
   P5_TRY(const EvalData data, load_eval_data(options.data, options.max_targets));
   P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, options.assignments, common.threads));
@@ -23,17 +37,18 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   TorchScorerOptions scorer_options;
   scorer_options.precision = config.eval.precision;
   scorer_options.temperature = model.temperature;
-  scorer_options.ttt = config.ttt;
-  scorer_options.z_loss = config.train.z_loss;
   P5_TRY(const std::unique_ptr<TorchScorer> scorer, TorchScorer::create(model.stored, scorer_options));
 
+  if (options.ladder)
+    modes = ladder_modes(count_parameters(model.stored.model).calibration > 0, model.temperature != 1.0);
   std::vector<ScoreRow> rows;
   for (const Mode& mode : modes) {
-    P5_TRY(ScoreRow row, run_mode(data, mode, settings, *scorer, scorer.get()));
+    scorer->set_temperature(mode.unit_temperature ? 1.0 : model.temperature);
+    P5_TRY(ScoreRow row, run_one(data, mode, settings, config.train.z_loss, *scorer));
     rows.push_back(std::move(row));
   }
   Outcome outcome;
-  outcome.report = eval_json(rows);
+  outcome.report = eval_json(rows, data);
   outcome.report["temperature"] = model.temperature;
   outcome.report["kernel"] = describe_runtime().cpu_capability;
   outcome.text = eval_text(rows, data);

@@ -1,11 +1,8 @@
 #include "eval/torch/torch_scorer.h"
 
-#include <torch/csrc/autograd/autograd.h>
-
 #include <algorithm>
-#include <cstring>
 
-#include "core/text.h"
+#include "eval/torch/token_tensor.h"
 #include "model/runtime.h"
 
 namespace par5 {
@@ -14,13 +11,20 @@ namespace {
 // Probabilities that are held at a time: small enough to stay in the cache between softmax and sink.
 constexpr std::int64_t kBlockValues = std::int64_t{1} << 20;
 
-// Indices of the wanted rows among the [windows · length] positions of the batch.
-torch::Tensor wanted_indices(const WindowBatch& batch) {
+// The first position that any window of the batch wants.
+std::int64_t first_wanted(const WindowBatch& batch) {
+  std::int64_t first = batch.length;
+  for (const PositionRange& range : batch.wanted) first = std::min(first, range.first);
+  return std::min(first, batch.length - 1);
+}
+
+// Indices of the wanted rows among the [windows · (length - first)] positions from `first` on.
+torch::Tensor wanted_indices(const WindowBatch& batch, std::int64_t first) {
   torch::Tensor indices = torch::empty({batch.wanted_rows()}, torch::kInt64);
   std::int64_t* next = indices.data_ptr<std::int64_t>();
   for (std::int64_t w = 0; w < batch.windows(); ++w) {
     const PositionRange& range = batch.wanted[static_cast<std::size_t>(w)];
-    for (std::int64_t p = range.first; p < range.last; ++p) *next++ = w * batch.length + p;
+    for (std::int64_t p = range.first; p < range.last; ++p) *next++ = w * (batch.length - first) + p - first;
   }
   return indices;
 }
@@ -38,12 +42,6 @@ Result<std::unique_ptr<TorchScorer>> TorchScorer::create(const StoredModel& stor
     std::unique_ptr<TorchScorer> scorer(new TorchScorer(stored.model, options));
     P5_OK(scorer->network_.load(stored));
     scorer->network_.set_training(false);
-    scorer->network_.require_gradients(false, true);
-    for (NetworkWeight& weight : scorer->network_.weights()) {
-      if (!weight.spec.calibration) continue;
-      const torch::Tensor values = weight.effective.detach();
-      scorer->adapted_.push_back({weight.effective, values.clone(), torch::zeros_like(values)});
-    }
     return scorer;
   });
 }
@@ -52,19 +50,14 @@ std::string TorchScorer::name() const {
   return std::string("torch ") + (options_.precision == Precision::bfloat16 ? "bfloat16" : "float32");
 }
 
-torch::Tensor TorchScorer::to_device(std::span<const std::uint16_t> tokens, std::int64_t windows,
-                                     std::int64_t length) const {
-  torch::Tensor ids = torch::empty({windows, length}, torch::kInt64);
-  std::copy(tokens.begin(), tokens.end(), ids.data_ptr<std::int64_t>());
-  return ids.to(options_.device);
-}
-
 Status TorchScorer::score(const WindowBatch& batch, const Sink& sink) {
   return guarded([&]() -> Status {
     const torch::NoGradGuard no_gradients;
-    torch::Tensor rows = network_.hidden(to_device(batch.inputs, batch.windows(), batch.length)).flatten(0, 1);
+    const std::int64_t position = first_wanted(batch);
+    const torch::Tensor tokens = token_tensor(batch.inputs, batch.windows(), batch.length, options_.device);
+    torch::Tensor rows = network_.scoring_hidden(tokens, {position, batch.shift}).flatten(0, 1);
     const std::int64_t count = batch.wanted_rows();
-    if (count < rows.size(0)) rows = rows.index_select(0, wanted_indices(batch).to(options_.device));
+    if (count < rows.size(0)) rows = rows.index_select(0, wanted_indices(batch, position).to(options_.device));
     const std::int64_t block = std::max<std::int64_t>(1, kBlockValues / vocab());
     for (std::int64_t first = 0; first < count; first += block) {
       const std::int64_t size = std::min(block, count - first);
@@ -73,78 +66,6 @@ Status TorchScorer::score(const WindowBatch& batch, const Sink& sink) {
       const torch::Tensor logs = torch::log_softmax(logits, 1).to(torch::kCPU).contiguous();
       P5_OK(sink(first, size, {logs.data_ptr<float>(), static_cast<std::size_t>(logs.numel())}));
     }
-    return {};
-  });
-}
-
-std::int64_t TorchScorer::adapted_values() const {
-  std::int64_t values = 0;
-  for (const Adapted& adapted : adapted_) values += adapted.weight.numel();
-  return values;
-}
-
-Status TorchScorer::step(const ScoredWindows& windows, double learning_rate) {
-  return guarded([&]() -> Status {
-    const Network::Loss loss =
-        network_.loss(to_device(windows.inputs(), windows.windows(), windows.length()),
-                      to_device(windows.targets(), windows.windows(), windows.length()), options_.z_loss);
-    std::vector<torch::Tensor> leaves;
-    for (const Adapted& adapted : adapted_) leaves.push_back(adapted.weight);
-    const auto gradients = torch::autograd::grad({loss.total}, leaves);
-
-    const torch::NoGradGuard no_gradients;
-    torch::Tensor squares = torch::zeros({}, gradients[0].options());
-    for (const torch::Tensor& gradient : gradients) squares += gradient.square().sum();
-    const double norm = squares.sqrt().item<double>();
-    const double clip = options_.ttt.clip;
-    const double factor = clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
-    for (std::size_t i = 0; i < gradients.size(); ++i) {
-      adapted_[i].velocity.mul_(options_.ttt.momentum).add_(gradients[i], factor);
-      adapted_[i].weight.sub_(adapted_[i].velocity, learning_rate);
-    }
-    return {};
-  });
-}
-
-void TorchScorer::reset() {
-  const torch::NoGradGuard no_gradients;
-  for (Adapted& adapted : adapted_) {
-    adapted.weight.copy_(adapted.initial);
-    adapted.velocity.zero_();
-  }
-}
-
-std::string TorchScorer::description() const {
-  return "sgd momentum " + shortest(options_.ttt.momentum) + " clip " + shortest(options_.ttt.clip);
-}
-
-Result<std::vector<std::byte>> TorchScorer::state() const {
-  return guarded([&]() -> Result<std::vector<std::byte>> {
-    std::vector<std::byte> bytes;
-    for (const Adapted& adapted : adapted_)
-      for (const torch::Tensor& values : {adapted.weight, adapted.velocity}) {
-        const torch::Tensor floats = values.detach().to(torch::kCPU, torch::kFloat32).contiguous();
-        const auto* data = static_cast<const std::byte*>(floats.const_data_ptr());
-        bytes.insert(bytes.end(), data, data + floats.nbytes());
-      }
-    return bytes;
-  });
-}
-
-Status TorchScorer::restore(std::span<const std::byte> state) {
-  const std::size_t expected = static_cast<std::size_t>(adapted_values()) * 2 * sizeof(float);
-  if (state.size() != expected)
-    return bad_data("the learner's snapshot has " + std::to_string(state.size()) + " bytes where this model's has " +
-                    std::to_string(expected));
-  return guarded([&]() -> Status {
-    const torch::NoGradGuard no_gradients;
-    for (Adapted& adapted : adapted_)
-      for (const torch::Tensor& values : {adapted.weight, adapted.velocity}) {
-        torch::Tensor floats = torch::empty(values.sizes(), torch::kFloat32);
-        std::memcpy(floats.data_ptr(), state.data(), floats.nbytes());
-        state = state.subspan(floats.nbytes());
-        values.copy_(floats);
-      }
     return {};
   });
 }

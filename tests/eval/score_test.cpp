@@ -162,7 +162,7 @@ TEST(Score, PublishedScalarsTttOrderAndRates) {
       EXPECT_NEAR(step.learning_rate, 0.01 * 0.5 * (1 + std::cos(std::numbers::pi * static_cast<double>(c) / 4)),
                   1e-12);
     }
-  EXPECT_EQ(ttt_learning_rate(0.005, 0, 1), 0.005);
+  EXPECT_EQ(ttt_learning_rate(TttConfig{}, 0, 1), 0.005);
 }
 
 TEST(Score, LearningRateZeroRunsTheSameCodeAndIsPlainSliding) {
@@ -183,7 +183,7 @@ TEST(Score, LearningRateZeroRunsTheSameCodeAndIsPlainSliding) {
 }
 
 TEST(Score, ModesHaveNames) {
-  for (const Mode& mode : ladder_modes()) EXPECT_EQ(*mode_from_name(mode_name(mode)), mode);
+  for (const Mode& mode : ladder_modes(true, true)) EXPECT_EQ(*mode_from_name(mode_name(mode)), mode);
   const auto wrong = mode_from_name("slidng");
   EXPECT_EQ(wrong.error().code, ErrorCode::usage);
   EXPECT_NE(wrong.error().message.find("did you mean 'sliding'"), std::string::npos);
@@ -193,16 +193,21 @@ TEST(Score, ReportsHaveTheirKeys) {
   const EvalData data = random_data(60, 8);
   FakeModel model(kVocab);
   std::vector<ScoreRow> rows;
-  for (const Mode& mode : ladder_modes()) rows.push_back(*run_mode(data, mode, settings(8, 4), model, &model));
-  const auto one = eval_json({rows[0]});
+  for (const Mode& mode : ladder_modes(true, false)) rows.push_back(*run_mode(data, mode, settings(8, 4), model, &model));
+  const auto one = eval_json({rows[0]}, data);
   for (const char* key :
        {"mode", "bpb", "nats_per_token", "targets", "bytes", "documents", "dropped_targets", "engine"})
     EXPECT_TRUE(one.contains(key)) << key;
   EXPECT_TRUE(one["ledger_sha256"].is_null());
-  const auto ladder = eval_json(rows);
-  ASSERT_EQ(ladder["rows"].size(), 5u);
+  const auto ladder = eval_json(rows, data);
+  ASSERT_EQ(ladder["rows"].size(), 14u);
   EXPECT_EQ(ladder["rows"][0]["difference"], 0.0);
-  EXPECT_EQ(ladder["rows"][3]["learning_rate"], 0.0);
+  EXPECT_EQ(ladder["rows"][4]["mode"], "ttt:scalars@lr=0");
+  EXPECT_EQ(ladder["rows"][4]["learning_rate"], 0.0);
+  EXPECT_EQ(ladder["rows"][4]["against"], "chunked");
+  EXPECT_EQ(ladder["rows"][5]["against"], "ttt:scalars@lr=0");
+  EXPECT_LE(ladder["rows"][5]["difference_low"], ladder["rows"][5]["difference"]);
+  EXPECT_GE(ladder["rows"][5]["difference_high"], ladder["rows"][5]["difference"]);
   const std::string text = eval_text(rows, data);
   EXPECT_NE(text.find("ttt:scalars@lr=0"), std::string::npos);
   EXPECT_NE(text.find("the learning"), std::string::npos);
