@@ -54,6 +54,9 @@ Finding check_files(const AuditSubject& subject);         // F2
 Finding check_declared(const AuditSubject& subject);      // F3
 Finding check_track(const AuditSubject& subject);         // F4
 
+// The folder of shards that a run names as its "data" or "validation", wherever it lies now; empty: not found.
+std::string run_shards(const AuditSubject& subject, const OwnRun& run, const char* which);
+
 // "15,724,839 bytes"
 std::string bytes_text(std::uint64_t bytes);
 

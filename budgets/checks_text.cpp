@@ -65,8 +65,10 @@ std::optional<std::int64_t> integer_of(const nlohmann::ordered_json& json, const
   return json[key].get<std::int64_t>();
 }
 
+}  // namespace
+
 // The folder of shards that a run names, wherever it lies now.
-std::string shard_folder(const AuditSubject& subject, const OwnRun& run, const char* which) {
+std::string run_shards(const AuditSubject& subject, const OwnRun& run, const char* which) {
   if (!run.facts.contains(which) || !run.facts[which].is_object() || !run.facts[which].contains("folder") || !run.facts[which]["folder"].is_string()) return "";
   const std::string named = run.facts[which]["folder"].get<std::string>();
   const std::string beside = join_path(join_path(subject.request.target, "data"), file_name(named));
@@ -74,8 +76,6 @@ std::string shard_folder(const AuditSubject& subject, const OwnRun& run, const c
     if (file_exists(join_path(folder, kManifestName))) return folder;
   return "";
 }
-
-}  // namespace
 
 Finding check_validation_set(const AuditSubject& subject) {
   const RuleSet& rules = *subject.rules;
@@ -150,7 +150,7 @@ Finding check_overlap(const AuditSubject& subject) {
 
   std::vector<Place> places;
   for (const OwnRun& run : subject.runs) {
-    const std::string train = shard_folder(subject, run, "data"), validation = shard_folder(subject, run, "validation");
+    const std::string train = run_shards(subject, run, "data"), validation = run_shards(subject, run, "validation");
     if (train.empty() || validation.empty()) return unknown("the shards of training and validation are not where the run says, and no report of `par5 shard overlap` lies beside it");
     const auto overlap = shard_overlap(train, validation);
     if (!overlap) return unknown(overlap.error().message);

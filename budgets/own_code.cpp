@@ -89,7 +89,7 @@ class SourceClosure {
 
 std::uint64_t xz_size(const std::string& bytes) {
   lzma_options_lzma options{};
-  lzma_lzma_preset(&options, 9 | LZMA_PRESET_EXTREME);
+  lzma_lzma_preset(&options, 9);
   options.dict_size = static_cast<std::uint32_t>(std::clamp<std::size_t>(bytes.size(), LZMA_DICT_SIZE_MIN, std::size_t{1} << 26));
   lzma_filter filters[] = {{LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, nullptr}};
   std::vector<std::uint8_t> out(lzma_stream_buffer_bound(bytes.size()));

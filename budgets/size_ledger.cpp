@@ -184,7 +184,9 @@ class Builder {
     if (subject_.kind != AuditSubject::Kind::submission) return;
     for (const FolderFile& file : subject_.folder.files) {
       const bool listed = std::any_of(ledger_.lines.begin(), ledger_.lines.end(), [&](const LedgerLine& known) { return known.file == file.name; });
-      if (!listed && !(subject_.own && file.name.starts_with("code/"))) line(file.kind + " " + file.name, file.name, file.bytes, 0);
+      // What is derived from the audit is not part of it.
+      const bool derived = subject_.own && (file.name.starts_with("code/") || file.name == "audit.json" || file.name == "README.md");
+      if (!listed && !derived) line(file.kind + " " + file.name, file.name, file.bytes, 0);
     }
   }
 

@@ -15,6 +15,7 @@ Command predict_command();
 Command unpack_command();
 Command verify_command();
 Command shard_command();
+Command submit_command();
 Command tokenizer_command();
 
 }  // namespace par5

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
                                par5::verify_command(),
                                par5::eval_command(),
                                par5::audit_command(),
+                               par5::submit_command(),
                                par5::baseline_command(),
                                par5::config_command(),
                            });
