@@ -85,7 +85,7 @@ bool is_torch_folder(const std::string& file) {
 }
 
 TEST(Folders, ThirdPartyHeadersStayWhereTheyBelong) {
-  for (const char* top : {"core", "tokenizer", "pack", "archive", "engine", "model", "train", "eval", "budgets", "cli"}) {
+  for (const char* top : {"core", "tokenizer", "pack", "archive", "engine", "model", "train", "eval", "budgets", "report", "cli"}) {
     if (!fs::exists(kSource / top)) continue;
     for (const Include& include : includes_below(top)) {
       const std::string what = include.file + " includes " + include.name;
