@@ -7,15 +7,20 @@ namespace par5 {
 
 Command audit_command();
 Command baseline_command();
+Command compare_command();
 Command config_command();
 Command eval_command();
 Command inspect_command();
+Command levels_command();
 Command pack_command();
 Command predict_command();
 Command unpack_command();
 Command verify_command();
+Command report_command();
 Command shard_command();
 Command submit_command();
+Command study_command();
+Command time_command();
 Command tokenizer_command();
 
 }  // namespace par5

@@ -16,6 +16,11 @@ int main(int argc, char** argv) {
                                par5::eval_command(),
                                par5::audit_command(),
                                par5::submit_command(),
+                               par5::levels_command(),
+                               par5::compare_command(),
+                               par5::time_command(),
+                               par5::report_command(),
+                               par5::study_command(),
                                par5::baseline_command(),
                                par5::config_command(),
                            });
