@@ -1,121 +1,102 @@
-// The exact engine's kernels over the weights of quinary-16mb, against a plain dense float32 kernel of the same
-// instruction set, and whole models. Every pair of kernels is first shown to give the same bits.
+// The exact engine over the weights of quinary-16mb, against the better of LibTorch's libraries (where the build has
+// them) and plain dense kernels of the same instruction set. Every pair is first shown to give the same results.
 #include <cstring>
 #include <random>
 
-#if defined(__x86_64__)
-#pragma GCC diagnostic push
-#if defined(__GNUC__) && !defined(__clang__)
-// g++ 12's own header starts some results from themselves (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#endif
-#include <time.h>
-
+#include "bench/engine_dense.h"
+#include "bench/engine_library.h"
 #include "bench/figures.h"
+#include "core/half.h"
 #include "engine/engine.h"
 #include "engine/float_state.h"
 #include "engine/kernels.h"
+#include "engine/peaks.h"
+#include "engine/thread_pool.h"
 
 using namespace par5;
 
 namespace {
 
 constexpr int kRepetitions = 7;
+constexpr std::size_t kWidest = 4096;
 
-// A plain dense kernel: row-major weights, several sums per output, fused multiply-adds.
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) void dense_avx512(const float* w, const float* x, std::size_t outputs,
-                                                     std::size_t inputs, float* y) {
-  for (std::size_t o = 0; o < outputs; ++o, w += inputs) {
-    __m512 a = _mm512_setzero_ps(), b = a, c = a, d = a;
-    for (std::size_t i = 0; i < inputs; i += 64) {
-      a = _mm512_fmadd_ps(_mm512_loadu_ps(w + i), _mm512_loadu_ps(x + i), a);
-      b = _mm512_fmadd_ps(_mm512_loadu_ps(w + i + 16), _mm512_loadu_ps(x + i + 16), b);
-      c = _mm512_fmadd_ps(_mm512_loadu_ps(w + i + 32), _mm512_loadu_ps(x + i + 32), c);
-      d = _mm512_fmadd_ps(_mm512_loadu_ps(w + i + 48), _mm512_loadu_ps(x + i + 48), d);
-    }
-    y[o] = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d)));
-  }
-}
-__attribute__((target("avx2,fma"))) void dense_avx2(const float* w, const float* x, std::size_t outputs,
-                                                    std::size_t inputs, float* y) {
-  for (std::size_t o = 0; o < outputs; ++o, w += inputs) {
-    __m256 sums[8];
-    for (auto& sum : sums) sum = _mm256_setzero_ps();
-    for (std::size_t i = 0; i < inputs; i += 64)
-      for (std::size_t k = 0; k < 8; ++k)
-        sums[k] = _mm256_fmadd_ps(_mm256_loadu_ps(w + i + 8 * k), _mm256_loadu_ps(x + i + 8 * k), sums[k]);
-    float lanes[8] = {};
-    for (const auto& sum : sums)
-      for (int lane = 0; lane < 8; ++lane) lanes[lane] += sum[lane];
-    y[o] = 0;
-    for (const float lane : lanes) y[o] += lane;
-  }
-}
-#endif
-
-using Dense = void (*)(const float*, const float*, std::size_t, std::size_t, float*);
-
-Dense dense_for(std::string_view kernel) {
-#if defined(__x86_64__)
-  if (kernel.starts_with("avx512")) return dense_avx512;
-  if (kernel == "avx2") return dense_avx2;
-#endif
-  (void)kernel;
-  return nullptr;
-}
-
-// All quantised matrices of a model, in one kernel's formats, and products over all of them.
+// All quantised matrices of a model in one kernel's formats, and products over all of them.
 struct WeightSet {
   const Kernels& kernels;
+  Arithmetic arithmetic;
+  ThreadPool& pool;
   std::vector<PackedMatrix> matrices;
   std::size_t rows;
-  AlignedVector<float> x, y, panel;
+  AlignedVector<float> x, y, tables;
+  std::vector<AlignedVector<float>> panels;
   AlignedVector<std::uint32_t> words;
   std::vector<std::int32_t> starts;
   std::vector<float> steps;
+  std::uint64_t bytes = 0;
 
-  WeightSet(const Kernels& chosen, const StoredModel& model, std::size_t row_count, bool int8)
-      : kernels(chosen), rows(row_count) {
+  WeightSet(const Kernels& chosen, const StoredModel& model, std::size_t row_count, Arithmetic wanted, ThreadPool& run)
+      : kernels(chosen), arithmetic(wanted), pool(run), rows(row_count) {
+    const Packing packing = arithmetic == Arithmetic::int8   ? kernels.integer_packing
+                            : arithmetic == Arithmetic::fp32 ? kernels.packing
+                                                             : kernels.adds_packing;
+    std::size_t most_words = 0, most_floats = 0;
     for (const StoredTensor& tensor : model.tensors) {
-      if (!std::holds_alternative<QuantizedTensor>(tensor.data)) continue;
       const MatrixRows all{&tensor, 0, tensor.spec.shape[0]};
-      matrices.push_back(pack_matrix({&all, 1}, int8 ? kernels.integer_packing : kernels.packing).value());
+      matrices.push_back(pack_matrix({&all, 1}, packing).value());
+      bytes += matrices.back().bytes();
+      if (arithmetic == Arithmetic::int8) most_words = std::max(most_words, activation_words(matrices.back()));
+      if (arithmetic == Arithmetic::fp32_adds) most_floats = std::max(most_floats, table_floats(matrices.back()));
     }
-    x.resize(rows * 4096);
+    x.resize(rows * kWidest);
     std::mt19937 generator(2);
     std::normal_distribution<float> normal;
     for (float& value : x) value = normal(generator);
-    y.resize(rows * 4096);
-    panel.resize(384 * kBlock);
-    words.resize(rows * 4096 / 3 * kTableWords);
-    starts.resize(rows * 4096);
+    y.resize(rows * kWidest);
+    panels.resize(pool.threads());
+    for (auto& panel : panels) panel.resize(384 * kBlock);
+    words.resize(rows * most_words);
+    tables.resize(rows * most_floats);
+    starts.resize(rows * kWidest);
     steps.resize(rows);
   }
 
-  void int8_pass() {
+  void pass() {
     for (const PackedMatrix& matrix : matrices) {
-      const std::size_t count = activation_words(matrix);
-      for (std::size_t r = 0; r < rows; ++r)
-        kernels.quantize_row(x.data() + r * 4096, matrix,
-                             {words.data() + r * count, starts.data() + r * matrix.groups, &steps[r]});
-      kernels.integer_product(matrix, 0, matrix.blocks(), {words.data(), starts.data(), steps.data(), rows}, y.data(),
-                              4096);
+      if (arithmetic == Arithmetic::fp32) {
+        fp32(matrix);
+        continue;
+      }
+      const std::size_t count = arithmetic == Arithmetic::int8 ? activation_words(matrix) : table_floats(matrix);
+      pool.run(rows, [&](std::size_t r, std::size_t) {
+        const float* row = x.data() + r * kWidest;
+        if (arithmetic == Arithmetic::int8)
+          kernels.quantize_row(row, matrix, {words.data() + r * count, starts.data() + r * matrix.groups, &steps[r]});
+        else
+          kernels.adds_tables(row, matrix, tables.data() + r * count);
+      });
+      const std::size_t at_once = pool.threads() == 1 ? matrix.blocks() : 4;
+      pool.run((matrix.blocks() + at_once - 1) / at_once, [&](std::size_t task, std::size_t) {
+        const std::size_t first = task * at_once, blocks = std::min(at_once, matrix.blocks() - first);
+        float* to = y.data() + first * kBlock;
+        if (arithmetic == Arithmetic::int8)
+          kernels.integer_product(matrix, first, blocks, {words.data(), starts.data(), steps.data(), rows}, to,
+                                  kWidest);
+        else
+          kernels.adds_product(matrix, first, blocks, tables.data(), rows, to, kWidest);
+      });
     }
   }
-  void fp32_pass() {
+  void fp32(const PackedMatrix& matrix) {
     const std::size_t at_once = rows < 8 ? 96 : 384;
-    for (const PackedMatrix& matrix : matrices)
-      for (std::size_t block = 0; block < matrix.blocks(); ++block)
-        for (std::size_t first = 0; first < matrix.inputs; first += at_once) {
-          const std::size_t count = std::min(at_once, matrix.inputs - first);
-          kernels.decode(matrix, block, first, count, panel.data());
-          kernels.product(x.data() + first, 4096, rows, panel.data(), kBlock, count, kBlock, first == 0,
-                          y.data() + block * kBlock, 4096);
-        }
+    pool.run(matrix.blocks(), [&](std::size_t block, std::size_t thread) {
+      float* panel = panels[thread].data();
+      for (std::size_t first = 0; first < matrix.inputs; first += at_once) {
+        const std::size_t count = std::min(at_once, matrix.inputs - first);
+        kernels.decode(matrix, block, first, count, panel);
+        kernels.product(x.data() + first, kWidest, rows, panel, kBlock, count, kBlock, first == 0,
+                        y.data() + block * kBlock, kWidest);
+      }
+    });
   }
 };
 
@@ -134,145 +115,324 @@ StoredModel random_weights(const ModelConfig& config, const QuantizerConfig& qua
 
 double smallest(const std::vector<double>& values) { return *std::min_element(values.begin(), values.end()); }
 
-// Processor time of this thread, so that a busy machine disturbs less; both interleaved, after a warm-up.
-double thread_seconds() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-bench::Paired interleaved(const std::function<void()>& first, const std::function<void()>& second) {
-  bench::Paired times;
+// Seconds of every piece of work, interleaved a b c a b c … after a warm-up. One thread: its processor time, so that a
+// busy machine disturbs less; several: the wall clock.
+using Works = std::vector<std::function<void()>>;
+std::vector<std::vector<double>> interleaved(const Works& works, std::size_t threads) {
+  std::vector<std::vector<double>> times(works.size());
   for (int i = 0; i <= kRepetitions; ++i)
-    for (const bool is_first : {true, false}) {
+    for (std::size_t w = 0; w < works.size(); ++w) {
+      if (!works[w]) continue;
       const double start = thread_seconds();
-      (is_first ? first : second)();
-      if (i > 0) (is_first ? times.first : times.second).push_back(thread_seconds() - start);
+      const double wall = bench::seconds_of(works[w]);
+      if (i > 0) times[w].push_back(threads == 1 ? thread_seconds() - start : wall);
     }
   return times;
 }
 
-// The last matrix's results are those of scalar code, over a few rows.
-bool agrees(const Kernels& kernels, const StoredModel& model, bool int8) {
+std::string milliseconds(const std::vector<double>& seconds) { return fixed(1e3 * smallest(seconds), 3) + " ms"; }
+
+// The last matrix's results over a few rows: ours are scalar code's bits; adds-only is near fp32.
+void check(const Kernels& kernels, const StoredModel& model, Arithmetic arithmetic) {
   StoredModel last = model;
   last.tensors = {model.tensors.back()};
-  WeightSet ours(kernels, last, 3, int8), scalar(scalar_kernels(), last, 3, int8);
-  for (WeightSet* one : {&ours, &scalar}) int8 ? one->int8_pass() : one->fp32_pass();
+  ThreadPool pool(1);
+  WeightSet ours(kernels, last, 3, arithmetic, pool), scalar(scalar_kernels(), last, 3, arithmetic, pool);
+  ours.pass();
+  scalar.pass();
   for (std::size_t r = 0; r < 3; ++r)
-    if (std::memcmp(ours.y.data() + r * 4096, scalar.y.data() + r * 4096, ours.matrices[0].outputs * sizeof(float)) !=
-        0)
-      return false;
-  return true;
+    if (std::memcmp(ours.y.data() + r * kWidest, scalar.y.data() + r * kWidest,
+                    ours.matrices[0].outputs * sizeof(float)) != 0)
+      std::abort();
 }
 
-void matrix_vector(bench::Figures& figures, const StoredModel& model, double weights) {
+double largest_difference(const Kernels& kernels, const StoredModel& model) {
+  ThreadPool pool(1);
+  StoredModel last = model;
+  last.tensors = {model.tensors.back()};
+  WeightSet adds(kernels, last, 1, Arithmetic::fp32_adds, pool), fused(kernels, last, 1, Arithmetic::fp32, pool);
+  adds.pass();
+  fused.pass();
+  double difference = 0, magnitude = 0;
+  for (std::size_t o = 0; o < adds.matrices[0].outputs; ++o) {
+    difference = std::max(difference, std::fabs(static_cast<double>(adds.y[o] - fused.y[o])));
+    magnitude = std::max(magnitude, std::fabs(static_cast<double>(fused.y[o])));
+  }
+  return difference / magnitude;
+}
+
+// One ratio: `ours` against the faster of `others`.
+void add_ratio(bench::Figures& figures, const std::string& id, const std::string& what, std::optional<double> must,
+               std::optional<double> aim, std::size_t threads, const std::vector<double>& ours,
+               const std::vector<const std::vector<double>*>& others, const std::string& detail) {
+  bench::Figure figure;
+  figure.lowest = figure.median = 1e30;
+  for (const auto* other : others) {
+    if (other->empty()) continue;
+    figure.lowest = std::min(figure.lowest, smallest(*other) / smallest(ours));
+    figure.median = std::min(figure.median, bench::median(*other) / bench::median(ours));
+  }
+  if (figure.lowest > 1e29) return;
+  figure.id = id, figure.what = what, figure.unit = "x", figure.must = must, figure.aim = aim;
+  figure.value = figure.lowest, figure.threads = static_cast<int>(threads), figure.repetitions = kRepetitions;
+  figure.detail = "ours " + milliseconds(ours) + "; " + detail;
+  figures.add(figure);
+}
+
+struct Setting {
+  const StoredModel& weights;
   std::vector<std::vector<float>> dense;
-  for (const StoredTensor& tensor : model.tensors) dense.push_back(tensor.values());
+  std::vector<std::vector<std::uint16_t>> narrow;
+  double count;
+  Peaks peaks;
+};
+
+std::string share(double rate, double peak, const std::string& of) {
+  return peak > 0 ? ", " + fixed(100 * rate / peak, 0) + "% of " + of : std::string();
+}
+
+// Figures 1, 2 and 4: one row.
+void matrix_vector(bench::Figures& figures, const Setting& setting, std::size_t threads) {
+  ThreadPool pool(threads);
+  bench::set_library_threads(static_cast<int>(threads));
+  const auto library_fp32 = bench::library_products(setting.weights, 1, bench::LibraryType::float32);
+  const auto library_bf16 = bench::library_products(setting.weights, 1, bench::LibraryType::bfloat16);
   for (const Kernels* kernels : available_kernels()) {
-    const Dense plain = dense_for(kernels->name);
+    const bench::Dense plain = bench::dense_fp32(kernels->name);
     if (!plain) continue;
     const std::string_view name = kernels->name;
-    for (const bool int8 : {true, false}) {
-      if (!agrees(*kernels, model, int8)) std::abort();
-      WeightSet set(*kernels, model, 1, int8);
-      const auto times = interleaved([&] { int8 ? set.int8_pass() : set.fp32_pass(); },
-                                     [&] {
-                                       for (std::size_t m = 0; m < dense.size(); ++m)
-                                         plain(dense[m].data(), set.x.data(), set.matrices[m].outputs,
-                                               set.matrices[m].inputs, set.y.data());
-                                     });
-      bench::Figure figure;
-      figure.id = !int8                    ? "engine.info"
-                  : name == "avx512-vnni"  ? "engine.1"
-                  : name == "avx512-table" ? "engine.2"
-                  : name == "avx2"         ? "engine.4"
-                                           : "engine.info";
-      if (figure.id == "engine.1") figure.must = 8.0, figure.aim = 11.2;
-      if (figure.id == "engine.2") figure.must = 4.0;
-      if (figure.id == "engine.4") figure.must = 6.0;
-      figure.what = std::string(int8 ? "int8" : "fp32") + " matrix-vector, " + kernels->name + ", against dense fp32";
-      figure.unit = "x";
-      figure.repetitions = kRepetitions;
-      figure.value = figure.lowest = smallest(times.second) / smallest(times.first);
-      figure.median = bench::median(times.second) / bench::median(times.first);
-      figure.detail = "packed " + fixed(1e3 * smallest(times.first), 3) + " ms, dense " +
-                      fixed(1e3 * smallest(times.second), 3) + " ms, " +
-                      fixed(weights / smallest(times.first) / 1e9, 1) + " Gweights/s";
-      figures.add(figure);
-    }
-  }
-}
-
-void matrix_matrix(bench::Figures& figures, const StoredModel& model) {
-  StoredModel part = model;
-  part.tensors.resize(std::min<std::size_t>(8, part.tensors.size()));
-  double counted = 0;
-  for (const StoredTensor& tensor : part.tensors) counted += static_cast<double>(element_count(tensor.spec.shape));
-  for (const Kernels* kernels : available_kernels()) {
-    if (!dense_for(kernels->name)) continue;
-    for (const std::size_t rows : {8u, 32u, 128u}) {
-      WeightSet integers(*kernels, part, rows, true), floats(*kernels, part, rows, false);
-      const auto times = interleaved([&] { integers.int8_pass(); }, [&] { floats.fp32_pass(); });
-      const double operations = 2.0 * counted * static_cast<double>(rows) / 1e9;
-      for (const bool int8 : {true, false}) {
-        const auto& seconds = int8 ? times.first : times.second;
-        bench::Figure figure;
-        figure.id = "engine.info";
-        figure.what =
-            std::string(int8 ? "int8" : "fp32") + " matrix-matrix, " + std::to_string(rows) + " rows, " + kernels->name;
-        figure.value = figure.lowest = operations / smallest(seconds);
-        figure.unit = int8 ? "GOP/s" : "GFLOP/s";
-        figure.repetitions = kRepetitions;
-        figure.median = operations / bench::median(seconds);
-        figures.add(figure);
-      }
-    }
-  }
-}
-
-// Tokens a second of a whole model with random weights: a window at once, and one token at a time after it.
-void whole_model(bench::Figures& figures, const StoredModel& model, const std::string& name) {
-  constexpr std::size_t kPrompt = 256, kGenerated = 32;
-  std::vector<std::uint16_t> tokens(kPrompt + kGenerated);
-  for (std::size_t i = 0; i < tokens.size(); ++i)
-    tokens[i] = static_cast<std::uint16_t>(i * 7919 % static_cast<std::size_t>(model.model.vocab));
-  const auto ignore = [](std::int64_t, std::int64_t, std::span<const float>) { return Status(); };
-  for (const Arithmetic arithmetic : {Arithmetic::fp32, Arithmetic::int8})
-    for (const std::size_t threads : {1u, 2u}) {
-      Engine engine = Engine::create(model, {arithmetic, "", threads}).value();
-      Windows windows = engine.make_windows(1, static_cast<std::int64_t>(tokens.size())).value();
-      std::vector<double> prompt, generated;
-      for (int i = 0; i < 4; ++i) {
-        windows.truncate(0, 0);
-        const WindowInput input{0, std::span(tokens).first(kPrompt), 0};
-        prompt.push_back(bench::seconds_of([&] { (void)engine.append(windows, {&input, 1}, ignore); }));
-        generated.push_back(bench::seconds_of([&] {
-          for (std::size_t t = 0; t < kGenerated; ++t) {
-            const WindowInput one{0, std::span(tokens).subspan(kPrompt + t, 1), 0};
-            (void)engine.append(windows, {&one, 1}, ignore);
-          }
-        }));
-      }
-      const std::string what =
-          name + ", " + std::string(arithmetic_name(arithmetic)) + ", " + std::string(engine.kernel());
-      const auto add = [&](const std::string& kind, std::size_t count, const std::vector<double>& seconds) {
-        const double best = static_cast<double>(count) / smallest(seconds);
-        figures.add({"engine.info",
-                     what + ": " + kind,
-                     best,
-                     "tokens/s",
-                     {},
-                     {},
-                     bench::Better::higher,
-                     static_cast<int>(threads),
-                     4,
-                     best,
-                     static_cast<double>(count) / bench::median(seconds),
-                     "weights " + grouped(static_cast<std::int64_t>(engine.weight_bytes())) + " bytes, quantised " +
-                         grouped(static_cast<std::int64_t>(engine.quantized_bytes()))});
+    const bool first = name == "avx512-vnni";
+    for (const Arithmetic arithmetic : arithmetics()) {
+      check(*kernels, setting.weights, arithmetic);
+      WeightSet set(*kernels, setting.weights, 1, arithmetic, pool);
+      const std::size_t parts = 2 * threads;
+      const auto dense = [&] {
+        for (std::size_t m = 0; m < setting.dense.size(); ++m)
+          pool.run(parts, [&](std::size_t part, std::size_t) {
+            const std::size_t inputs = set.matrices[m].inputs, count = set.matrices[m].outputs / parts;
+            plain(setting.dense[m].data() + part * count * inputs, set.x.data(), count, inputs,
+                  set.y.data() + part * count);
+          });
       };
-      add("scoring", kPrompt, prompt);
-      add("one by one", kGenerated, generated);
+      std::vector<std::uint16_t> ones(kWidest, 0x3f80);
+      std::function<void()> narrow;
+      if (bench::dense_bf16() && first)
+        narrow = [&] {
+          for (std::size_t m = 0; m < setting.narrow.size(); ++m)
+            pool.run(parts, [&](std::size_t part, std::size_t) {
+              const std::size_t inputs = set.matrices[m].inputs, count = set.matrices[m].outputs / parts;
+              bench::dense_bf16()(setting.narrow[m].data() + part * count * inputs, ones.data(), count, inputs,
+                                  set.y.data() + part * count);
+            });
+        };
+      const auto times = interleaved(
+          {[&] { set.pass(); }, dense, library_fp32, narrow, first ? library_bf16 : std::function<void()>()}, threads);
+      const double rate = setting.count / smallest(times[0]);
+      const std::string own =
+          fixed(rate / 1e9, 1) + " Gweights/s" +
+          share(static_cast<double>(set.bytes) / smallest(times[0]), setting.peaks.read, "one thread's memory reading");
+      const std::string detail = "dense fp32 " + milliseconds(times[1]) +
+                                 (times[2].empty() ? "" : ", MKL " + milliseconds(times[2])) + "; " + own;
+      const std::string what =
+          std::string(arithmetic_name(arithmetic)) + " 1 row, " + std::string(name) + ", against fp32";
+      const bool int8 = arithmetic == Arithmetic::int8, adds = arithmetic == Arithmetic::fp32_adds;
+      std::string id = "engine.info";
+      std::optional<double> must, aim;
+      if (int8 && first) id = "engine.1", must = 8.0, aim = 11.2;
+      if (int8 && name == "avx512-table") id = "engine.2", must = 4.0;
+      if (adds && first) id = "engine.2", must = 2.0;
+      if (int8 && name == "avx2") id = "engine.4", must = 6.0;
+      if (threads > 1) must = aim = std::nullopt;
+      add_ratio(figures, id, what, must, aim, threads, times[0], {&times[1], &times[2]}, detail);
+      if (!times[3].empty() && int8)
+        add_ratio(
+            figures, "engine.1", "int8 1 row, avx512-vnni, against bf16",
+            threads == 1 ? std::optional(3.5) : std::nullopt, threads == 1 ? std::optional(5.4) : std::nullopt, threads,
+            times[0], {&times[3], &times[4]},
+            "dense bf16 " + milliseconds(times[3]) + (times[4].empty() ? "" : ", oneDNN " + milliseconds(times[4])));
     }
+  }
+  if (threads > 1) return;
+  bench::Figure difference;
+  difference.id = "engine.2", difference.what = "fp32-adds: largest difference from fp32";
+  difference.value = largest_difference(*available_kernels().front(), setting.weights);
+  difference.unit = "relative", difference.must = 1e-4, difference.better = bench::Better::lower;
+  figures.add(difference);
+}
+
+// Figures 2, 3 and 5: several rows.
+void matrix_matrix(bench::Figures& figures, const Setting& setting, std::size_t threads) {
+  ThreadPool pool(threads);
+  bench::set_library_threads(static_cast<int>(threads));
+  const auto thread_count = static_cast<double>(threads);
+  for (const std::size_t rows : {8u, 32u, 128u}) {
+    const auto mkl =
+        bench::library_products(setting.weights, static_cast<std::int64_t>(rows), bench::LibraryType::float32);
+    const auto onednn =
+        bench::library_products(setting.weights, static_cast<std::int64_t>(rows), bench::LibraryType::bfloat16);
+    for (const Kernels* kernels : available_kernels()) {
+      const std::string_view name = kernels->name;
+      if (!bench::dense_fp32(name)) continue;
+      const bool vnni = name == "avx512-vnni", table = name == "avx512-table", avx2 = name == "avx2";
+      WeightSet integers(*kernels, setting.weights, rows, Arithmetic::int8, pool),
+          floats(*kernels, setting.weights, rows, Arithmetic::fp32, pool);
+      const auto times = interleaved({[&] { integers.pass(); }, [&] { floats.pass(); }, mkl, onednn}, threads);
+      const double operations = 2.0 * setting.count * static_cast<double>(rows);
+      const auto rate = [&](const std::vector<double>& seconds, double peak, const char* unit, const char* of) {
+        const double per_second = operations / smallest(seconds);
+        return fixed(per_second / 1e9, 0) + " " + unit + share(per_second, peak * thread_count, of);
+      };
+      const std::string libraries =
+          mkl ? "MKL " + milliseconds(times[2]) + ", oneDNN bf16 " + milliseconds(times[3]) + "; " : "";
+      const std::string row_text = std::to_string(rows) + " rows, " + std::string(name);
+      const std::string int8_rate = rate(times[0], setting.peaks.int8, "GOP/s", "the int8 peak");
+      const std::string fp32_rate =
+          rate(times[1], avx2 ? setting.peaks.fp32_avx2 : setting.peaks.fp32, "GFLOP/s", "the fp32 peak");
+      const bool binding = threads == 1;
+      const double wanted = rows == 8 ? 2.2 : rows == 32 ? 1.8 : 1.6;
+      const auto bound = [&](bool is, double value) { return is && binding ? std::optional(value) : std::nullopt; };
+      add_ratio(figures, vnni ? "engine.3" : "engine.info", "int8 " + row_text + ", against bf16", bound(vnni, wanted),
+                {}, threads, times[0], {&times[3]}, libraries + int8_rate);
+      add_ratio(figures,
+                vnni                  ? "engine.3"
+                : table && rows != 32 ? "engine.2"
+                                      : "engine.info",
+                "int8 " + row_text + ", against fp32", vnni ? bound(true, 3.5) : bound(table && rows != 32, 1.0), {},
+                threads, times[0], table ? std::vector{&times[2]} : std::vector{&times[1], &times[2]},
+                libraries + "ours fp32 " + milliseconds(times[1]) + "; " + int8_rate);
+      const bool five = rows == 128 && (vnni || avx2);
+      add_ratio(figures, five ? "engine.5" : "engine.info", "fp32 " + row_text + ", against MKL fp32",
+                bound(five, avx2 ? 0.6 : 1.0), bound(five && vnni, 1.5), threads, times[1], {&times[2]},
+                libraries + fp32_rate);
+    }
+  }
+}
+
+void add_value(bench::Figures& figures, const std::string& id, const std::string& what, double value,
+               const std::string& unit, std::optional<double> must, const std::string& detail = {}) {
+  bench::Figure figure;
+  figure.id = id, figure.what = what, figure.value = figure.lowest = figure.median = value, figure.unit = unit;
+  figure.must = must, figure.detail = detail;
+  figures.add(figure);
+}
+
+std::vector<std::uint16_t> some_tokens(std::size_t count, std::int64_t vocab) {
+  std::vector<std::uint16_t> tokens(count);
+  for (std::size_t i = 0; i < count; ++i)
+    tokens[i] = static_cast<std::uint16_t>(i * 7919 % static_cast<std::size_t>(vocab));
+  return tokens;
+}
+
+constexpr std::size_t kPrompt = 256, kGenerated = 16, kScored = 512;
+
+// Tokens one after the other, each drawn from the distribution that the engine gives.
+void generate(Engine& engine, Windows& windows, std::vector<float>& probabilities,
+              std::span<const std::uint16_t> text) {
+  std::mt19937 generator(1);
+  std::uniform_real_distribution<float> uniform;
+  windows.truncate(0, static_cast<std::int64_t>(kPrompt));
+  std::uint16_t token = text[kPrompt];
+  for (std::size_t t = 0; t < kGenerated; ++t) {
+    const WindowInput one{0, {&token, 1}, 0};
+    (void)engine.append(windows, {&one, 1}, [&](std::int64_t, std::int64_t, std::span<const float> logits) {
+      engine.log_probabilities(logits, 1.0, probabilities);
+      return Status();
+    });
+    float left = uniform(generator);
+    std::size_t next = 0;
+    while (next + 1 < probabilities.size() && (left -= std::exp(probabilities[next])) > 0) ++next;
+    token = static_cast<std::uint16_t>(next);
+  }
+}
+
+// Figures 6 and 7: whole models.
+void whole_model(bench::Figures& figures, const StoredModel& model, std::size_t threads) {
+  bench::set_library_threads(static_cast<int>(threads));
+  const auto library = bench::library_model(model);
+  const auto tokens = some_tokens(kScored + 1, model.model.vocab);
+  std::vector<float> probabilities(static_cast<std::size_t>(model.model.vocab));
+  if (library)
+    for (std::size_t t = 0; t <= kPrompt; ++t) (void)library->next(tokens[t], static_cast<std::int64_t>(t));
+  for (const Arithmetic arithmetic : {Arithmetic::fp32, Arithmetic::int8}) {
+    std::vector<double> load;
+    for (int i = 0; i < 3; ++i)
+      load.push_back(bench::seconds_of([&] { (void)Engine::create(model, {arithmetic, "", threads}); }));
+    Engine engine = Engine::create(model, {arithmetic, "", threads}).value();
+    Windows windows = engine.make_windows(1, static_cast<std::int64_t>(kScored)).value();
+    double ours = 0, theirs = 0;
+    const auto score = [&] {
+      ours = 0;
+      windows.truncate(0, 0);
+      const WindowInput input{0, std::span(tokens).first(kScored), 0};
+      const auto vocab = static_cast<std::size_t>(model.model.vocab);
+      (void)engine.append(windows, {&input, 1}, [&](std::int64_t row, std::int64_t rows, std::span<const float> z) {
+        probabilities.resize(z.size());
+        engine.log_probabilities(z, 1.0, probabilities);
+        for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r)
+          ours -= static_cast<double>(probabilities[r * vocab + tokens[static_cast<std::size_t>(row) + r + 1]]);
+        return Status();
+      });
+      probabilities.resize(vocab);
+    };
+    score();
+    Works works = {[&] { generate(engine, windows, probabilities, tokens); }, score};
+    if (library) {
+      works.push_back([&] {
+        std::uint16_t token = tokens[kPrompt];
+        for (std::size_t t = 0; t < kGenerated; ++t) {
+          (void)library->next(token, static_cast<std::int64_t>(kPrompt + t));
+          token = library->sample();
+        }
+      });
+      works.push_back([&] { theirs = library->score(tokens); });
+    }
+    const auto times = interleaved(works, threads);
+    const std::string name = std::string(arithmetic_name(arithmetic)) + ", " + std::string(engine.kernel());
+    const bool int8 = arithmetic == Arithmetic::int8;
+    const auto rate = [](std::size_t count, const std::vector<double>& seconds) {
+      return fixed(static_cast<double>(count) / smallest(seconds), 1) + " tokens/s";
+    };
+    if (library) {
+      if (!int8 && std::fabs(ours - theirs) > 1e-5 * theirs) std::abort();
+      add_ratio(figures, int8 ? "engine.6" : "engine.info", "generation, " + name + ", against eager LibTorch fp32",
+                int8 ? std::optional(6.0) : std::nullopt, {}, threads, times[0], {&times[2]},
+                rate(kGenerated, times[0]) + ", LibTorch " + rate(kGenerated, times[2]) + "; weights made ready in " +
+                    milliseconds(load));
+      add_ratio(figures, "engine.7", "scoring, " + name + ", against LibTorch fp32", int8 ? 2.0 : 1.3, {}, threads,
+                times[1], {&times[3]},
+                rate(kScored, times[1]) + ", LibTorch " + rate(kScored, times[3]) + "; " + fixed(ours, 4) + " and " +
+                    fixed(theirs, 4) + " nats");
+    } else {
+      add_value(figures, "engine.info", "generation, " + name, static_cast<double>(kGenerated) / smallest(times[0]),
+                "tokens/s", {});
+      add_value(figures, "engine.info", "scoring, " + name, static_cast<double>(kScored) / smallest(times[1]),
+                "tokens/s", {});
+    }
+  }
+}
+
+void resident_bytes(bench::Figures& figures, const StoredModel& model) {
+  double all = 0, quantized = 0;
+  for (const StoredTensor& tensor : model.tensors) {
+    const double bytes = 4.0 * static_cast<double>(element_count(tensor.spec.shape));
+    all += bytes;
+    if (tensor.spec.storage == Storage::quantized) quantized += bytes;
+  }
+  for (const std::string& kernel : kernel_names()) {
+    if (kernel != "avx512-vnni" && kernel != "avx2") continue;
+    for (const Arithmetic arithmetic : {Arithmetic::fp32, Arithmetic::int8}) {
+      const Engine engine = Engine::create(model, {arithmetic, kernel, 1}).value();
+      const std::string name = std::string(arithmetic_name(arithmetic)) + ", " + kernel;
+      const auto bytes = static_cast<std::int64_t>(engine.weight_bytes()),
+                 packed = static_cast<std::int64_t>(engine.quantized_bytes());
+      const bool best = kernel == "avx512-vnni";
+      add_value(figures, "engine.6", "quantised layers: fp32 bytes / resident bytes, " + name,
+                quantized / static_cast<double>(packed), "x", best ? std::optional(11.0) : std::nullopt,
+                grouped(packed) + " bytes");
+      add_value(figures, "engine.6", "all weights: fp32 bytes / resident bytes, " + name,
+                all / static_cast<double>(bytes), "x", best ? 8.5 : 6.5, grouped(bytes) + " bytes");
+    }
+  }
 }
 
 }  // namespace
@@ -283,9 +443,23 @@ int main(int argc, char** argv) {
   const ModelConfig config;
   const QuantizerConfig quantizer;
   const StoredModel weights = random_weights(config, quantizer, true);
-  const auto count = static_cast<double>(count_parameters(config).quantized);
-  matrix_vector(figures, weights, count);
-  matrix_matrix(figures, weights);
-  whole_model(figures, random_weights(config, quantizer, false), "quinary-16mb");
+  Setting setting{weights, {}, {}, static_cast<double>(count_parameters(config).quantized), measure_peaks(13 << 20)};
+  for (const StoredTensor& tensor : weights.tensors) {
+    setting.dense.push_back(tensor.values());
+    std::vector<std::uint16_t>& narrow = setting.narrow.emplace_back();
+    for (const float value : setting.dense.back()) narrow.push_back(bfloat16_from_float(value));
+  }
+  const Peaks& peaks = setting.peaks;
+  std::fprintf(stderr,
+               "%s\npeaks of one thread: fp32 %.0f (AVX2 %.0f), bf16 %.0f GFLOP/s, int8 %.0f GOP/s, reads %.1f GB/s\n",
+               bench::library_name().c_str(), peaks.fp32 / 1e9, peaks.fp32_avx2 / 1e9, peaks.bf16 / 1e9,
+               peaks.int8 / 1e9, peaks.read / 1e9);
+  const StoredModel model = random_weights(config, quantizer, false);
+  for (const std::size_t threads : {1u, 2u}) {
+    matrix_vector(figures, setting, threads);
+    matrix_matrix(figures, setting, threads);
+    whole_model(figures, model, threads);
+  }
+  resident_bytes(figures, model);
   return figures.finish(argc > 1 ? argv[1] : "");
 }

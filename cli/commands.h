@@ -7,9 +7,11 @@ namespace par5 {
 
 Command audit_command();
 Command baseline_command();
+Command bench_command();
 Command compare_command();
 Command config_command();
 Command eval_command();
+Command generate_command();
 Command inspect_command();
 Command levels_command();
 Command pack_command();

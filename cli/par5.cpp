@@ -14,6 +14,8 @@ int main(int argc, char** argv) {
                                par5::inspect_command(),
                                par5::verify_command(),
                                par5::eval_command(),
+                               par5::generate_command(),
+                               par5::bench_command(),
                                par5::audit_command(),
                                par5::submit_command(),
                                par5::levels_command(),

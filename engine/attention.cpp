@@ -29,7 +29,7 @@ void Forward::attend(const Windows::State& state, std::size_t layer) {
 
 void Forward::attend_block(const Windows::State& state, std::size_t layer, std::size_t first_row, std::size_t positions,
                            std::size_t kv_head, std::size_t thread) {
-  Window& window = *row_[first_row].window;
+  WindowCache& window = *row_[first_row].window;
   const std::size_t shared = static_cast<std::size_t>(model_.heads / model_.kv_heads);  // query heads of this kv head
   const std::size_t head_width = state.head_width, sum_width = state.padded_head_width;
   const std::size_t first_position = row_[first_row].position, keys = first_position + positions;

@@ -107,9 +107,9 @@ Result<Windows> Engine::make_windows(std::int64_t count, std::int64_t capacity) 
     state.head_width = static_cast<std::size_t>(config.head_width());
     state.padded_head_width = round_up(state.head_width, kPanel);
     state.kv_heads = static_cast<std::size_t>(config.kv_heads);
-    if (config.backbone == Backbone::unet) state.rope = make_rope_table(config, state.capacity);
+    if (config.backbone == Backbone::unet) state.rope = make_rotary_table(config, state.capacity);
     state.windows.resize(static_cast<std::size_t>(count));
-    for (Window& window : state.windows) {
+    for (WindowCache& window : state.windows) {
       window.layers.resize(static_cast<std::size_t>(config.layers));
       for (LayerCache& cache : window.layers) {
         cache.keys.assign(state.kv_heads * state.padded_capacity * state.head_width, 0.0f);
@@ -144,11 +144,11 @@ Status check_input(const WindowInput& input, const Windows& windows, const Model
 }
 
 // Cuts the inputs into passes of at most kRowsAtOnce tokens, in order.
-std::vector<std::vector<Segment>> cut_passes(std::span<const WindowInput> inputs, std::vector<Window>& windows) {
+std::vector<std::vector<Segment>> cut_passes(std::span<const WindowInput> inputs, std::vector<WindowCache>& windows) {
   std::vector<std::vector<Segment>> passes;
   std::size_t room = 0;
   for (const WindowInput& input : inputs) {
-    Window& window = windows[static_cast<std::size_t>(input.window)];
+    WindowCache& window = windows[static_cast<std::size_t>(input.window)];
     const auto wanted = static_cast<std::size_t>(std::max<std::int64_t>(input.first_wanted, 0));
     for (std::size_t done = 0; done < input.tokens.size();) {
       if (room == 0) {

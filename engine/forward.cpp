@@ -216,7 +216,7 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
 void Forward::store_keys(const Windows::State& state, std::size_t layer) {
   const std::size_t head_width = state.head_width, kv_heads = state.kv_heads;
   each_row([&](std::size_t row) {
-    Window& window = *row_[row].window;
+    WindowCache& window = *row_[row].window;
     const std::size_t position = row_[row].position;
     for (std::size_t head = 0; head < kv_heads; ++head) {
       float* key = key_value_[row] + head * head_width;

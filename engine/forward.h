@@ -20,7 +20,7 @@ constexpr std::size_t kPositionsPerTask = 8;
 
 // Consecutive positions of one window within a pass.
 struct Segment {
-  Window* window = nullptr;
+  WindowCache* window = nullptr;
   std::size_t first_position = 0;
   std::span<const std::uint16_t> tokens;
   std::size_t first_wanted = 0;  // index into tokens; tokens.size(): none
@@ -71,7 +71,7 @@ class Forward {
 
  private:
   struct Row {
-    Window* window;
+    WindowCache* window;
     std::size_t position;
     std::uint16_t token;
     bool wanted;

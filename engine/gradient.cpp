@@ -55,7 +55,7 @@ void Gradient::each_row(const Work& work) {
   });
 }
 
-double Gradient::add_window(const Windows::State& state, Window& window, std::span<const std::uint16_t> inputs,
+double Gradient::add_window(const Windows::State& state, WindowCache& window, std::span<const std::uint16_t> inputs,
                             std::span<const std::uint16_t> targets, std::size_t positions) {
   length_ = inputs.size();
   const std::size_t width = size(model_.width), query = width,

@@ -19,7 +19,7 @@ class Gradient {
   // Adds the gradient of one window's part of the mean loss over `positions` predictions in all to the parameters that
   // learn. inputs, targets [length]; the window must be new and its state have room. Returns the window's summed
   // cross-entropy in nats, without the z-loss; not a number where results are not finite.
-  double add_window(const Windows::State& state, Window& window, std::span<const std::uint16_t> inputs,
+  double add_window(const Windows::State& state, WindowCache& window, std::span<const std::uint16_t> inputs,
                     std::span<const std::uint16_t> targets, std::size_t positions);
 
  private:

@@ -20,7 +20,7 @@ struct QuantizedRow {
   float* step = nullptr;           // activation = int8 · step
 };
 // columns: tables instead, 64 words for every line: of the 125 sums that the line's three activations give with every
-// base-5 byte, the low bytes (128 places), then the high bytes. `starts` are not used.
+// base-5 byte, the low six bits (128 places, a byte each), then what is above them. `starts` are not used.
 constexpr std::size_t kTableWords = 64;
 std::size_t activation_words(const PackedMatrix& matrix);
 

@@ -19,6 +19,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace par5 {
 namespace HWY_NAMESPACE {
+namespace {
 #if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128 && !HWY_HAVE_SCALABLE
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -685,6 +686,7 @@ Kernels MakeKernels(const char* name, const integer::Kernels& integer, const add
 }
 
 #endif
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace par5
 HWY_AFTER_NAMESPACE();

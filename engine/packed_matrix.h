@@ -50,12 +50,9 @@ struct PackedMatrix {
   const float* panel_scales(std::size_t panel) const { return scales.data() + panel * groups * kPanel; }
 };
 
-// Where a line of columns has the byte of an output (0 … 63): the order in which 16-bit sums that are made of
-// interleaved low and high bytes widen to 32 bits.
-constexpr std::size_t column_of_output(std::size_t output) {
-  const std::size_t eighth = output / 8;
-  return (eighth < 4 ? 2 * eighth : 2 * (eighth - 4) + 1) * 8 + output % 8;
-}
+// Where a line of columns has the byte of an output (0 … 63): the order in which 16-bit sums of even and odd columns
+// widen to 32 bits.
+constexpr std::size_t column_of_output(std::size_t output) { return output < 32 ? 2 * output : 2 * (output - 32) + 1; }
 
 // Inputs that one word of the format holds; columns: inputs of a line.
 std::size_t inputs_per_word(PackedFormat format);

@@ -20,8 +20,8 @@ double frequency(const ModelConfig& model, std::size_t pair) {
 
 }  // namespace
 
-RopeTable make_rope_table(const ModelConfig& model, std::size_t positions) {
-  RopeTable table;
+RotaryTable make_rotary_table(const ModelConfig& model, std::size_t positions) {
+  RotaryTable table;
   table.half = static_cast<std::size_t>(model.head_width() / 2);
   table.cosines.resize(positions * table.half);
   table.sines.resize(positions * table.half);

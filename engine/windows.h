@@ -17,7 +17,7 @@ struct LayerCache {
   AlignedVector<float> keys, values;
 };
 
-struct Window {
+struct WindowCache {
   std::size_t length = 0;
   std::vector<LayerCache> layers;
 };
@@ -25,13 +25,13 @@ struct Window {
 struct Windows::State {
   std::size_t capacity = 0, padded_capacity = 0;
   std::size_t head_width = 0, padded_head_width = 0, kv_heads = 0;
-  RopeTable rope;
-  std::vector<Window> windows;
+  RotaryTable rope;
+  std::vector<WindowCache> windows;
 
-  float* key_panel(Window& window, std::size_t layer, std::size_t kv_head, std::size_t panel) const {
+  float* key_panel(WindowCache& window, std::size_t layer, std::size_t kv_head, std::size_t panel) const {
     return window.layers[layer].keys.data() + (kv_head * padded_capacity + panel * kKeyBlock) * head_width;
   }
-  float* value_row(Window& window, std::size_t layer, std::size_t kv_head, std::size_t position) const {
+  float* value_row(WindowCache& window, std::size_t layer, std::size_t kv_head, std::size_t position) const {
     return window.layers[layer].values.data() + (kv_head * padded_capacity + position) * padded_head_width;
   }
 };
