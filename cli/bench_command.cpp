@@ -13,7 +13,7 @@ namespace {
 struct BenchOptions {
   std::string artifact, kernel;
   std::vector<std::string> arithmetics;
-  std::int64_t prompt = 256, generated = 32;
+  std::int64_t prompt = 0, generated = 32;  // 0: 256, or what the context leaves
 };
 
 constexpr int kRepetitions = 5;
@@ -58,10 +58,11 @@ double multiplied_weights(const StoredModel& model) {
   return count;
 }
 
-Result<Outcome> run(const BenchOptions& options, const CommonOptions& common) {
+Result<Outcome> run(BenchOptions options, const CommonOptions& common) {
   P5_TRY(const DecodedArtifact decoded, read_artifact(options.artifact, common.threads));
   const StoredModel& model = decoded.artifact.model;
   const std::int64_t context = model.model.context;
+  if (options.prompt == 0) options.prompt = std::min<std::int64_t>(256, context - options.generated);
   if (options.prompt < 1 || options.generated < 1 || options.prompt + options.generated > context)
     return usage_error("prompt and generation are at least 1 token each and together at most the model's context of " +
                            std::to_string(context) + " tokens",
@@ -131,7 +132,8 @@ Command bench_command() {
             app.add_option("--kernel", options->kernel, "Kernel to run, or all; without it the best of this CPU");
             app.add_option("--arithmetic", options->arithmetics,
                            "fp32, int8 or fp32-adds; without it each that the model can have");
-            app.add_option("--prompt-tokens", options->prompt, "Tokens that come at once");
+            app.add_option("--prompt-tokens", options->prompt,
+                           "Tokens that come at once; without it 256, or what the context leaves");
             app.add_option("--generated-tokens", options->generated, "Tokens that then come one by one");
             return [options](const CommonOptions& common) { return run(*options, common); };
           }};

@@ -18,7 +18,7 @@ prefix=${pcfiledir}/../..
 Name: par5-engine
 Description: @PROJECT_DESCRIPTION@: the exact inference engine
 Version: @PROJECT_VERSION@
-Requires.private: libxxhash libcrypto liblzma libzstd libbrotlienc libbrotlidec libhwy fmt spdlog
+Requires.private: libxxhash libcrypto liblzma libzstd libbrotlienc libbrotlidec libhwy tomlplusplus fmt spdlog
 Libs: -L${prefix}/@CMAKE_INSTALL_LIBDIR@ @engine_flags@
 Libs.private: -lstdc++ -lm -pthread
 Cflags: -I${prefix}/@CMAKE_INSTALL_INCLUDEDIR@ -I${prefix}/@CMAKE_INSTALL_INCLUDEDIR@/par5

@@ -13,7 +13,7 @@ extern "C" {
 
 typedef struct par5_engine par5_engine;
 
-/* Opens an artifact (*.par5). `arithmetic`: "fp32" or "int8"; NULL: "fp32". `kernel`: a name that
+/* Opens an artifact (*.par5). `arithmetic`: "fp32", "int8" or "fp32-adds"; NULL: "fp32". `kernel`: a name that
  * par5_engine_kernel can return; NULL: the best of this CPU. `threads` 0: one per core. `capacity`: most tokens of a
  * text; 0: the model's context. *engine is set also on failure, so that it can say why; close it in any case. It is
  * NULL only when there is no memory at all. */

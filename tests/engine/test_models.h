@@ -68,7 +68,7 @@ inline std::vector<NamedModel> models_of_every_kind() {
   {
     ModelConfig model = small_unet();  // shapes of the published runs: whole base-5 lines
     model.width = 192;
-    model.mlp_width = 384;
+    model.mlp_width = 576;  // nine blocks of outputs
     model.vocab = 256;
     model.embedding_width = 96;
     add("unet group 192", model, quantizer_of(Grid::quinary, Granularity::group, 192));

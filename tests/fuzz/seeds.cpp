@@ -55,7 +55,12 @@ void add_artifacts(std::vector<Seed>& list) {
     }
     for (const int effort : {0, 5}) {
       const auto encoded = encode_artifact(artifact, {effort, 1});
-      list.push_back({"artifact", std::string(grid_name(grid)) + "-" + std::to_string(effort), encoded.value().bytes});
+      const std::string name = std::string(grid_name(grid)) + "-" + std::to_string(effort);
+      list.push_back({"artifact", name, encoded.value().bytes});
+      if (effort == 0)
+        for (const unsigned arithmetic : {0u, 1u, 2u})
+          list.push_back({"engine", name + "-" + std::to_string(arithmetic),
+                          prefixed({arithmetic, arithmetic}, encoded.value().bytes)});
     }
   }
 }
