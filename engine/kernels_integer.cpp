@@ -378,6 +378,7 @@ PAR5_AVX2_INLINE void avx2_tile(const PackedMatrix& matrix, std::size_t output, 
   constexpr std::size_t kFields = 8 / kBits;
   constexpr std::size_t kLinesAtOnce = kBits == 8 ? 1 : kBits == 4 ? 4 : 16;
   const std::size_t line_count = matrix.lines, row_words = matrix.groups * line_count * kFields;
+  const std::size_t panel_words = matrix.groups * line_count * kPanel;
   const __m256i mask = _mm256_set1_epi8(static_cast<char>((1u << kBits) - 1u));
   const __m256i offset = _mm256_set1_epi8(static_cast<char>(matrix.offset));
   const __m256i ones = _mm256_set1_epi16(1);
@@ -412,6 +413,8 @@ PAR5_AVX2_INLINE void avx2_tile(const PackedMatrix& matrix, std::size_t output, 
 #pragma GCC unroll 8
         for (std::size_t h = 0; h < kHalves; ++h) {
           const __m256i codes = _mm256_load_si256(reinterpret_cast<const __m256i*>(words[h] + at));
+          if (kRows == 1 && h % 2 == 0)  // the next tile's panels, as above
+            _mm_prefetch(reinterpret_cast<const char*>(words[h] + at + kHalves / 2 * panel_words), _MM_HINT_T0);
 #pragma GCC unroll 4
           for (std::size_t f = 0; f < kFields; ++f)
 #pragma GCC unroll 8
