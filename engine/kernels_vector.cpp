@@ -184,20 +184,26 @@ HWY_INLINE void DecodeCodes(const std::uint32_t* line, const float* scales, int 
   }
 }
 
-// Small floats with kBits bits, the mantissa's lowest at bit 0: as float32 with the exponent too small by a constant,
-// subnormal numbers included, then times two powers of two.
-template <unsigned kBits, int kShift>
-HWY_INLINE void DecodeFloats(const std::uint32_t* line, float rebias, float multiplier, float* out) {
+// Small floats with kBits bits, the mantissa's lowest at bit 0 and an exponent bias of kBias: shifted, and the bias
+// made float32's. Subnormal ones get the smallest normal exponent and lose its value again, because processors take
+// very long for float32's own subnormal numbers.
+template <unsigned kBits, int kShift, int kBias>
+HWY_INLINE void DecodeFloats(const std::uint32_t* line, float multiplier, float* out) {
   const Words d;
+  constexpr std::uint32_t kOffset = static_cast<std::uint32_t>(127 - kBias) << 23, kStep = 1u << 23;
   const auto magnitude = hn::Set(d, (1u << (kBits - 1)) - 1u), sign = hn::Set(d, 1u << (kBits - 1));
+  const auto offset = hn::Set(d, kOffset), smallest = hn::Set(d, kOffset + kStep);
   for (std::size_t v = 0; v < kVectors; ++v) {
     const auto words = hn::LoadU(d, line + v * kN);
     for (unsigned j = 0; j < 32 / kBits; ++j) {
       const auto code = hn::ShiftRightSame(words, static_cast<int>(j * kBits));
-      const V value = hn::BitCast(kF, hn::ShiftLeft<kShift>(hn::And(code, magnitude)));
-      const V scaled = hn::Mul(hn::Mul(value, Constant(rebias)), Constant(multiplier));
+      const auto bits = hn::ShiftLeft<kShift>(hn::And(code, magnitude));
+      const V normal = hn::BitCast(kF, hn::Add(bits, offset));
+      const V subnormal = hn::Sub(hn::BitCast(kF, hn::Or(bits, smallest)), hn::BitCast(kF, smallest));
+      const auto small = hn::Lt(hn::BitCast(Ints(), bits), hn::Set(Ints(), static_cast<std::int32_t>(kStep)));
+      const V value = hn::IfThenElse(hn::RebindMask(kF, small), subnormal, normal);
       const auto signs = hn::ShiftLeft<static_cast<int>(32 - kBits)>(hn::And(code, sign));
-      hn::StoreU(hn::Or(scaled, hn::BitCast(kF, signs)), kF, out + j * kBlock + v * kN);
+      hn::StoreU(hn::Or(hn::Mul(value, Constant(multiplier)), hn::BitCast(kF, signs)), kF, out + j * kBlock + v * kN);
     }
   }
 }
@@ -211,9 +217,9 @@ HWY_INLINE void DecodeLine(const PackedMatrix& matrix, const std::uint32_t* line
     case PackedFormat::bits8:
       return DecodeCodes<8>(line, scales, matrix.offset, out);
     case PackedFormat::e4m3:
-      return DecodeFloats<8, 20>(line, 0x1p120f, matrix.multiplier, out);
+      return DecodeFloats<8, 20, 7>(line, matrix.multiplier, out);
     case PackedFormat::half:
-      return DecodeFloats<16, 13>(line, 0x1p112f, 1.0f, out);
+      return DecodeFloats<16, 13, 15>(line, 1.0f, out);
     case PackedFormat::base5:
       return integer::decode_base5_line(line, scales, out);
     case PackedFormat::single:
@@ -340,6 +346,23 @@ void Product(const float* x, std::size_t x_stride, std::size_t rows, const float
 
 // ---- int8 activations ----
 
+// Activations of base5 lines: digit 0 of each of a word's bytes, digit 1, digit 2. Reads 4 bytes beyond the last line.
+void ReorderBase5(const std::int8_t* codes, std::size_t lines, std::int8_t* to) {
+  const hn::Full128<std::int8_t> sixteen;
+  alignas(16) static constexpr std::int8_t kOrder[16] = {0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 12, 13, 14, 15};
+  const auto order = hn::Load(sixteen, kOrder);
+  alignas(16) std::int8_t last[16];
+  for (std::size_t line = 0; line < lines; ++line, codes += 12, to += 12) {
+    const auto reordered = hn::TableLookupBytes(hn::LoadU(sixteen, codes), order);
+    if (line + 1 < lines) {
+      hn::StoreU(reordered, sixteen, to);  // what is too much, the next line overwrites
+    } else {
+      hn::Store(reordered, sixteen, last);
+      std::memcpy(to, last, 12);
+    }
+  }
+}
+
 void QuantizeRow(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
   const Ints ints;
   auto largest = hn::Zero(ints);
@@ -379,9 +402,7 @@ void QuantizeRow(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
         continue;
       }
       if (matrix.format == PackedFormat::base5) {
-        for (std::size_t line = 0; line < lines; ++line)
-          for (std::size_t byte = 0; byte < 12; ++byte)
-            to[line * 12 + byte] = codes[line * 12 + 3 * (byte % 4) + byte / 4];
+        ReorderBase5(codes, lines, to);
       } else {
         std::memcpy(to, codes, lines * per_word);
       }
