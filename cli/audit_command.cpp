@@ -3,6 +3,7 @@
 #include "budgets/own_code.h"
 #include "cli/audit_text.h"
 #include "cli/commands.h"
+#include "cli/ledger_audit.h"
 #include "core/text.h"
 
 namespace par5 {
@@ -15,9 +16,12 @@ struct Options {
   bool no_count_tokenizer = false;
   bool allow_unknown = false;
   bool streams = false;
+  LedgerAuditOptions ledger;
 };
 
 Result<Outcome> run(const Options& options, const CommonOptions& common) {
+  if (!options.ledger.file.empty()) return run_ledger_audit(options.ledger, common);
+  if (options.request.target.empty()) return usage_error("name what to audit: an artifact, a run or a submission folder, or a ledger with --ledger FILE");
   P5_TRY(const RuleSet rules, load_rules(options.rules));
   AuditRequest request = options.request;
   if (options.count_tokenizer) request.count_tokenizer = true;
@@ -40,10 +44,11 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
 Command audit_command() {
   return {"audit", "Hold an artifact, a run or a submission folder to a rule set; exit 0 only on pass",
           "  par5 audit model.par5\n  par5 audit --rules parameter-golf-10min-16mb --code train_gpt.py model.par5\n"
-          "  par5 audit --rules parameter-golf-10min-16mb records/track_10min_16mb/SOMEBODYS --allow-unknown",
+          "  par5 audit --rules parameter-golf-10min-16mb records/track_10min_16mb/SOMEBODYS --allow-unknown\n"
+          "  par5 audit --ledger val.ledger --head 5c1e…",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
-            app.add_option("target", options->request.target, "Artifact (.par5 or a published archive), run folder or submission folder")->required();
+            app.add_option("target", options->request.target, "Artifact (.par5 or a published archive), run folder or submission folder");
             app.add_option("--rules", options->rules, "Rule set: " + join(rule_names(), ", ") + ", or a TOML file")->capture_default_str();
             app.add_option("--code", options->request.code, "Code files that are shipped with an artifact");
             app.add_option("--tokenizer", options->request.tokenizer, "Tokenizer that is shipped beside the artifact");
@@ -52,6 +57,7 @@ Command audit_command() {
             app.add_flag("--no-count-tokenizer", options->no_count_tokenizer, "Do not count it")->excludes(yes);
             app.add_flag("--streams", options->streams, "List every stream inside the artifacts");
             app.add_flag("--allow-unknown", options->allow_unknown, "Exit 0 on an unknown verdict too");
+            add_ledger_audit_options(app, options->ledger);
             return [options](const CommonOptions& common) { return run(*options, common); };
           }};
 }

@@ -1,6 +1,7 @@
 #include "archive/artifact.h"
 #include "cli/commands.h"
 #include "cli/eval_options.h"
+#include "cli/probe_report.h"
 #include "cli/torch_front.h"
 #include "eval/engine_scorer.h"
 #include "eval/model_file.h"
@@ -41,6 +42,11 @@ std::vector<std::string> arguments_for_shards(const EvalOptions& options, const 
   add("--threads", std::to_string(common.threads));
   if (options.ladder) arguments.emplace_back("--ladder");
   if (options.compat) arguments.emplace_back("--compat");
+  if (!options.ledger.empty()) add("--ledger", options.ledger);
+  if (options.resume) arguments.emplace_back("--resume");
+  if (options.probe) arguments.emplace_back("--probe");
+  if (options.probe) add("--probe-windows", std::to_string(options.probe_windows));
+  if (common.force) arguments.emplace_back("--force");
   if (common.json) arguments.emplace_back("--json");
   if (common.quiet) arguments.emplace_back("--quiet");
   if (common.verbose) arguments.emplace_back("--verbose");
@@ -54,15 +60,20 @@ Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& commo
   P5_TRY(const EvalData data, load_eval_data(shards, options.max_targets));
   P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, options.assignments, common.threads));
   P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
-  P5_TRY(const EvalSettings settings, eval_settings(options, config, model.stored.model));
+  P5_TRY(EvalSettings settings, eval_settings(options, config, model.stored.model));
   if (const auto version = arithmetic_version(model.extras); !version) return tl::unexpected(version.error());
   EngineOptions engine_options{Arithmetic::fp32, options.kernel, common.threads};
   P5_TRY(engine_options.arithmetic, arithmetic_from_name(options.arithmetic));
   P5_TRY(const std::unique_ptr<EngineScorer> scorer,
          EngineScorer::create(model.stored, engine_options, model.temperature));
+  if (options.probe) {
+    P5_TRY(const ProbeReport probe, probe_causality(data, *scorer, {settings.window, options.probe_windows}));
+    return probe_outcome(probe, scorer->name());
+  }
 
   std::vector<ScoreRow> rows;
   for (const Mode& mode : modes) {
+    P5_TRY(settings.ledger, ledger_options(options, common, mode, modes.size(), model.temperature));
     P5_TRY(ScoreRow row, run_mode(data, mode, settings, *scorer, nullptr));
     rows.push_back(std::move(row));
   }

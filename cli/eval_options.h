@@ -2,11 +2,14 @@
 // needed, and hands everything on.
 #pragma once
 
+#include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
 #include "core/config.h"
+#include "core/hash.h"
 #include "eval/score.h"
 
 namespace par5 {
@@ -26,6 +29,10 @@ struct EvalOptions {
   std::int64_t max_targets = 0;
   bool ladder = false;
   bool compat = false;
+  std::string ledger;
+  bool resume = false;
+  bool probe = false;
+  std::int64_t probe_windows = 8;
 };
 
 inline constexpr const char* kEvalSummary =
@@ -34,7 +41,9 @@ inline constexpr const char* kEvalExamples =
     "  par5 eval model.par5 --data shards/val\n"
     "  par5 eval run/model.safetensors --data val.jsonl.xz --tokenizer bpe.model --mode sliding --stride 64\n"
     "  par5 eval model.par5 --data shards/val --engine exact --mode chunked,sliding\n"
-    "  par5 eval model.par5 --data shards/val --ladder --json";
+    "  par5 eval model.par5 --data shards/val --ladder --json\n"
+    "  par5 eval model.par5 --data shards/val --mode sliding --ledger val.ledger\n"
+    "  par5 eval model.par5 --data shards/val --probe";
 
 inline void add_eval_options(CLI::App& app, EvalOptions& options) {
   app.add_option("MODEL", options.model, "Artifact (.par5) or checkpoint (.safetensors)")->required();
@@ -61,6 +70,14 @@ inline void add_eval_options(CLI::App& app, EvalOptions& options) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000000000000000}));
   app.add_flag("--ladder", options.ladder,
                "Every mode side by side, each kind that learns also at learning rate 0, with paired differences");
+  app.add_option("--ledger", options.ledger,
+                 "Write the score ledger to this file as the evaluation goes (several modes: a folder, a file each)");
+  app.add_flag("--resume", options.resume, "Go on with the ledger of an evaluation that was interrupted");
+  app.add_flag("--probe", options.probe,
+               "Do not score: change targets, futures and later documents of some windows and see whether earlier "
+               "probabilities stay the same bits and sum to 1");
+  app.add_option("--probe-windows", options.probe_windows, "Windows that --probe looks at (default: 8)")
+      ->check(CLI::Range(1, 1000000));
   app.add_flag("--compat", options.compat, "Drop the tail behind the last full window, as the leaderboard does");
 }
 
@@ -87,6 +104,28 @@ inline Result<EvalSettings> eval_settings(const EvalOptions& options, const Conf
   settings.ttt_phased = config.ttt_phased;
   settings.online = config.online;
   return settings;
+}
+
+// The ledger of one of `modes` modes; nothing where none is asked for. Several modes have a file each in a folder.
+inline Result<std::optional<LedgerOptions>> ledger_options(const EvalOptions& options, const CommonOptions& common,
+                                                           const Mode& mode, std::size_t modes, double temperature) {
+  if (options.resume && options.ledger.empty())
+    return usage_error("--resume goes on with a ledger; name it with --ledger FILE", "--resume");
+  if (options.ledger.empty()) return std::nullopt;
+  LedgerOptions ledger;
+  ledger.path = options.ledger;
+  if (modes > 1) {
+    P5_OK(make_folders(options.ledger));
+    std::string name = mode_name(mode) + ".ledger";
+    std::replace(name.begin(), name.end(), ':', '-');
+    ledger.path = join_path(options.ledger, name);
+  }
+  P5_TRY(ledger.model_sha256, sha256_hex_of_file(options.model));
+  ledger.temperature = temperature;
+  ledger.resume = options.resume;
+  ledger.overwrite = common.overwrite();
+  if (!ledger.resume) P5_OK(check_output(ledger.path, ledger.overwrite));
+  return ledger;
 }
 
 // The modes that are asked for, in order.

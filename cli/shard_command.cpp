@@ -3,6 +3,7 @@
 #include "core/config.h"
 #include "core/text.h"
 #include "tokenizer/sharding.h"
+#include "tokenizer/shards/overlap.h"
 
 namespace par5 {
 namespace {
@@ -13,10 +14,44 @@ struct Options {
   std::string output;
   std::string standard_input = "txt";
   std::optional<std::uint64_t> shuffle_seed;
+  std::string train, val;  // of `shard overlap`
   std::uint64_t shard_tokens = static_cast<std::uint64_t>(DataConfig{}.shard_tokens);
 };
 
+Result<Outcome> overlap(const Options& options) {
+  P5_TRY(const ShardOverlap found, shard_overlap(options.train, options.val));
+  const auto count = [](std::uint64_t value) { return grouped(static_cast<std::int64_t>(value)); };
+  const bool clean = found.shared_documents == 0 && found.near_documents == 0;
+  Outcome outcome;
+  outcome.status = clean ? 0 : exit_status(ErrorCode::check_failed);
+  auto& report = outcome.report;
+  report["ok"] = clean;
+  report["documents_a"] = found.documents_a;
+  report["documents_b"] = found.documents_b;
+  report["bytes_b"] = found.bytes_b;
+  report["shared_documents"] = found.shared_documents;
+  report["shared_bytes"] = found.shared_bytes;
+  report["compared_passages"] = found.compared_passages;
+  report["near_documents"] = found.near_documents;
+  report["passages"] = found.passages;
+  report["shared_passages"] = found.shared_passages;
+  report["examples"] = found.examples;
+  outcome.text = two_columns(
+      {{"verdict", clean ? "no document of B is in A" : "B is NOT clean of A"},
+       {"documents", count(found.documents_a) + " in A, " + count(found.documents_b) + " in B"},
+       {"the same in both", count(found.shared_documents) + " documents of B, " + count(found.shared_bytes) + " of its " +
+                                count(found.bytes_b) + " charged bytes"},
+       {"near duplicates", found.compared_passages ? count(found.near_documents) + " further documents of B, half or more of whose passages are in A"
+                                                   : "not compared: the two were made with different tokenizers"},
+       {"passages", count(found.shared_passages) + " of " + count(found.passages) + " (runs of " +
+                        std::to_string(kPassageTokens) + " tokens) are in A"}});
+  return outcome;
+}
+
 Result<Outcome> shard(const Options& options, const CommonOptions& common) {
+  if (options.text.empty()) return usage_error("name the text to encode");
+  if (options.tokenizer.empty()) return usage_error("--tokenizer is required");
+  if (options.output.empty()) return usage_error("--output is required");
   P5_TRY(const auto tokenizer, Tokenizer::load(options.tokenizer));
   P5_TRY(auto source,
          TextSource::open(options.text, options.standard_input == "jsonl" ? TextFormat::jsonl : TextFormat::plain));
@@ -63,22 +98,27 @@ Result<Outcome> shard(const Options& options, const CommonOptions& common) {
 Command shard_command() {
   return {"shard", "Encode text into token shards with checked byte accounting",
           "  par5 shard train.jsonl.xz --tokenizer t.model -o shards/train --shuffle 42\n"
-          "  cat book.txt | par5 shard - --tokenizer t.model -o shards/book",
+          "  cat book.txt | par5 shard - --tokenizer t.model -o shards/book\n"
+          "  par5 shard overlap shards/train shards/val",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             app.add_option("text", options->text,
                            "Text: .txt (NUL bytes separate documents), .jsonl (key \"text\"), each also .xz or .zst, a "
-                           "folder, or -")
-                ->required();
-            app.add_option("--tokenizer", options->tokenizer, "SentencePiece .model file")->required();
-            app.add_option("-o,--output", options->output, "Folder to write")->required();
+                           "folder, or -");
+            app.add_option("--tokenizer", options->tokenizer, "SentencePiece .model file");
+            app.add_option("-o,--output", options->output, "Folder to write");
             app.add_option("--shuffle", options->shuffle_seed,
                            "Shuffle the documents once, with this seed (all tokens are held in memory)");
             app.add_option("--shard-tokens", options->shard_tokens, "Tokens in one shard file")
                 ->check(CLI::Range(std::int64_t{1}, std::int64_t{0x7fffffff}));
             app.add_option("--stdin", options->standard_input, "What standard input is: txt or jsonl")
                 ->check(CLI::IsMember({"txt", "jsonl"}));
-            return [options](const CommonOptions& common) { return shard(*options, common); };
+            CLI::App* overlap_app = app.add_subcommand("overlap", "Whether documents of B (validation) are in A (training)");
+            overlap_app->add_option("A", options->train, "Folder of shards: training")->required();
+            overlap_app->add_option("B", options->val, "Folder of shards: validation")->required();
+            return [options, overlap_app](const CommonOptions& common) {
+              return overlap_app->parsed() ? overlap(*options) : shard(*options, common);
+            };
           }};
 }
 

@@ -45,6 +45,16 @@ Result<std::vector<std::byte>> read_descriptor(int descriptor, const std::string
   }
 }
 
+Status write_all(int descriptor, const std::string& path, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return io_failure("cannot write '" + path + "'", path, errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<std::byte>> read_file(const std::string& path, std::uint64_t max_bytes) {
@@ -126,15 +136,7 @@ void AtomicFile::discard() {
   temporary_.clear();
 }
 
-Status AtomicFile::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return io_failure("cannot write '" + path_ + "'", path_, errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-  }
-  return {};
-}
+Status AtomicFile::write(std::span<const std::byte> bytes) { return write_all(descriptor_, path_, bytes); }
 Status AtomicFile::write(std::string_view text) { return write(as_bytes(text)); }
 
 Status AtomicFile::commit() {
@@ -154,6 +156,47 @@ Status AtomicFile::commit() {
   // The rename itself is durable once the folder is synced.
   Descriptor folder{::open(parent_folder(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (folder.value >= 0) ::fsync(folder.value);
+  return {};
+}
+
+Result<AppendFile> AppendFile::create(const std::string& path, Overwrite overwrite) {
+  AppendFile file;
+  file.path_ = path;
+  const int existing = overwrite == Overwrite::yes ? O_TRUNC : O_EXCL;
+  file.descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | existing, 0666);
+  if (file.descriptor_ >= 0) return file;
+  if (errno == EEXIST)
+    if (auto exists = check_output(path, overwrite); !exists) return tl::unexpected(exists.error());
+  return io_failure("cannot create '" + path + "'", path, errno);
+}
+
+Result<AppendFile> AppendFile::open(const std::string& path, std::uint64_t length) {
+  AppendFile file;
+  file.path_ = path;
+  file.descriptor_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (file.descriptor_ < 0) return io_failure("cannot open '" + path + "' for writing", path, errno);
+  if (::ftruncate(file.descriptor_, static_cast<off_t>(length)) != 0 || ::lseek(file.descriptor_, 0, SEEK_END) < 0)
+    return io_failure("cannot cut '" + path + "'", path, errno);
+  return file;
+}
+
+AppendFile::AppendFile(AppendFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+AppendFile::~AppendFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+Status AppendFile::write(std::span<const std::byte> bytes) { return write_all(descriptor_, path_, bytes); }
+
+Status AppendFile::sync() {
+  if (::fdatasync(descriptor_) != 0) return io_failure("cannot write '" + path_ + "' to disk", path_, errno);
   return {};
 }
 

@@ -56,6 +56,25 @@ class AtomicFile {
   Overwrite overwrite_ = Overwrite::no;
 };
 
+// A file that grows in place and keeps what it has when the process dies: for records of long work, whose readers
+// know how to stop at the last whole one. All other outputs are AtomicFiles.
+class AppendFile {
+ public:
+  static Result<AppendFile> create(const std::string& path, Overwrite overwrite);
+  // Goes on behind the first `length` bytes of an existing file; what follows them is cut off.
+  static Result<AppendFile> open(const std::string& path, std::uint64_t length);
+  AppendFile(AppendFile&&) noexcept;
+  AppendFile& operator=(AppendFile&&) noexcept;
+  ~AppendFile();
+  Status write(std::span<const std::byte> bytes);
+  Status sync();  // returns once the bytes are on the disk
+
+ private:
+  AppendFile() = default;
+  std::string path_;
+  int descriptor_ = -1;
+};
+
 Status write_file(const std::string& path, std::span<const std::byte> bytes, Overwrite overwrite);
 Status write_file(const std::string& path, std::string_view text, Overwrite overwrite);
 

@@ -1,6 +1,9 @@
 #include "eval/eval_data.h"
 
 #include <algorithm>
+#include <span>
+
+#include "core/hash.h"
 
 namespace par5 {
 
@@ -22,10 +25,13 @@ Result<EvalData> load_eval_data(const std::string& folder, std::int64_t max_targ
   return data;
 }
 
+std::string token_sha256(const EvalData& data, std::int64_t targets) {
+  return sha256_hex(std::as_bytes(std::span(data.tokens).first(static_cast<std::size_t>(targets) + 1)));
+}
+
 std::int64_t charged_bytes(const EvalData& data, std::int64_t targets) {
   std::int64_t bytes = 0;
-  for (std::size_t t = 1; t <= static_cast<std::size_t>(targets); ++t)
-    bytes += data.token_bytes.charge(data.tokens[t - 1], data.tokens[t]);
+  for (std::int64_t t = 1; t <= targets; ++t) bytes += target_bytes(data, t);
   return bytes;
 }
 

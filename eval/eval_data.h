@@ -26,6 +26,13 @@ struct EvalData {
 // bad_data; so is what ShardReader refuses (other counts or charged bytes than the manifest's, ids beyond its table).
 Result<EvalData> load_eval_data(const std::string& folder, std::int64_t max_targets);
 
+// Bytes that one target is charged.
+inline std::uint32_t target_bytes(const EvalData& data, std::int64_t target) {
+  const auto t = static_cast<std::size_t>(target);
+  return data.token_bytes.charge(data.tokens[t - 1], data.tokens[t]);
+}
+// SHA-256, in hexadecimal, of tokens 0 … targets as 16-bit little-endian numbers.
+std::string token_sha256(const EvalData& data, std::int64_t targets);
 // Bytes that targets 1 … targets are charged.
 std::int64_t charged_bytes(const EvalData& data, std::int64_t targets);
 // Documents that own at least one of the targets 1 … targets; a BOS belongs to the document that it ends.

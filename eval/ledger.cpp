@@ -36,37 +36,32 @@ bool Ledger::any_scored(std::int64_t first, std::int64_t end) const {
                      [](std::uint32_t units) { return units != kNotScored; });
 }
 
-Status Ledger::record_scores(std::int64_t first, std::span<const float> nats) {
-  const std::int64_t end = first + static_cast<std::int64_t>(nats.size());
+Status Ledger::record_scores(std::int64_t first, std::span<const std::uint32_t> units) {
+  const std::int64_t end = first + static_cast<std::int64_t>(units.size());
   if (first < 1 || end > targets() + 1)
     return internal_error("targets " + range_text(first, end) + " are outside 1 … " + std::to_string(targets()));
   if (any_scored(first, end)) return internal_error("a target in " + range_text(first, end) + " would be scored twice");
-  std::vector<std::uint32_t> units;
-  units.reserve(nats.size());
-  for (const float score : nats) {
-    const auto rounded = ledger_units(score);
-    if (!rounded)
-      return bad_data("the model gives target " + std::to_string(first + static_cast<std::int64_t>(units.size())) +
-                      " no usable probability (" + std::to_string(score) + " nats)");
-    units.push_back(*rounded);
-  }
   total_units_ = std::accumulate(units.begin(), units.end(), total_units_);
   std::copy(units.begin(), units.end(), units_.begin() + first);
   scored_ += end - first;
   if (!events_.empty() && events_.back().kind == LedgerEvent::Kind::scored && events_.back().end_target == first)
     events_.back().end_target = end;
   else
-    events_.push_back({LedgerEvent::Kind::scored, first, end, updates_, 0, 0});
+    events_.push_back({LedgerEvent::Kind::scored, first, end, updates_, 0, 0, {}});
   return {};
 }
 
 Status Ledger::record_update(std::int64_t first, std::int64_t end, std::int64_t length, double learning_rate) {
   if (first >= end || !all_scored(first, end))
     return internal_error("targets " + range_text(first, end) + " would be learnt from before they are scored");
-  events_.push_back({LedgerEvent::Kind::learnt, first, end, updates_++, length, learning_rate});
+  events_.push_back({LedgerEvent::Kind::learnt, first, end, updates_++, length, learning_rate, {}});
   return {};
 }
 
-void Ledger::record_reset() { events_.push_back({LedgerEvent::Kind::reset, 0, 0, updates_, 0, 0}); }
+void Ledger::record_reset() { events_.push_back({LedgerEvent::Kind::reset, 0, 0, updates_, 0, 0, {}}); }
+
+void Ledger::record_content(const Digest& content) {
+  events_.push_back({LedgerEvent::Kind::content, 0, 0, updates_, 0, 0, content});
+}
 
 }  // namespace par5

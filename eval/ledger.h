@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/hash.h"
 
 namespace par5 {
 
@@ -22,15 +23,16 @@ Result<std::uint32_t> ledger_units(double nats);
 
 // One entry of the order of events. Targets [first_target, end_target) were scored, or learnt from in one optimiser
 // step on windows of `length` targets, while the model had taken `updates` steps since it was loaded; or the learner went
-// back to the model as loaded (no targets).
+// back to the model as loaded; or `content` is the SHA-256 of the learner's state as it was then.
 struct LedgerEvent {
-  enum class Kind { scored, learnt, reset };
+  enum class Kind { scored, learnt, reset, content };
   Kind kind = Kind::scored;
   std::int64_t first_target = 0;
   std::int64_t end_target = 0;
   std::int64_t updates = 0;
   std::int64_t length = 0;
   double learning_rate = 0;
+  Digest content{};
   bool operator==(const LedgerEvent&) const = default;
 };
 
@@ -46,13 +48,14 @@ class Ledger {
   bool all_scored(std::int64_t first, std::int64_t end) const;
   bool any_scored(std::int64_t first, std::int64_t end) const;
 
-  // Scores of targets first, first + 1, …, in nats. A target that has a score already, or a score that ledger_units
-  // refuses, is an error, and nothing is recorded.
-  Status record_scores(std::int64_t first, std::span<const float> nats);
+  // Scores of targets first, first + 1, …, in units. A target that has a score already is an error, and nothing is
+  // recorded.
+  Status record_scores(std::int64_t first, std::span<const std::uint32_t> units);
   // An optimiser step on windows of `length` targets that follow each other and make up targets [first, end). An error
   // unless all of them are scored.
   Status record_update(std::int64_t first, std::int64_t end, std::int64_t length, double learning_rate);
   void record_reset();
+  void record_content(const Digest& content);
 
   // Scores of target ids 1 … targets, by id - 1, in units of 2^-22 bits; kNotScored where there is none yet.
   std::span<const std::uint32_t> units() const { return std::span<const std::uint32_t>(units_).subspan(1); }

@@ -63,7 +63,7 @@ Json row_json(const ScoreRow& row) {
                  {"documents", row.documents},
                  {"dropped_targets", row.dropped_targets},
                  {"engine", row.engine},
-                 {"ledger_sha256", nullptr}};
+                 {"ledger_sha256", row.ledger_sha256.empty() ? Json(nullptr) : Json(row.ledger_sha256)}};
   object["window"] = row.window;
   object["stride"] = row.stride;
   object["source_bytes"] = row.source_bytes ? Json(*row.source_bytes) : Json(nullptr);
@@ -128,6 +128,8 @@ std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data) {
                  paired ? "[" + signed_digits(paired->low, 6) + ", " + signed_digits(paired->high, 6) + "]" : "",
                  reference ? mode_name(reference->mode) : "");
   }
+  for (const ScoreRow& row : rows)
+    if (!row.ledger_sha256.empty()) text += "ledger of " + mode_name(row.mode) + ": head hash " + row.ledger_sha256 + "\n";
   return text + attribution(rows);
 }
 

@@ -9,7 +9,8 @@
 
 namespace par5 {
 
-// The keys of DESIGN.md §7 for one row, and what else is known of it. ledger_sha256 is null: no ledger file is written.
+// The keys of DESIGN.md §7 for one row, and what else is known of it. ledger_sha256 is null where no ledger
+// was written.
 nlohmann::ordered_json row_json(const ScoreRow& row);
 // One row: its keys. Several: `rows[]`, each with its difference in bpb to the row that it is compared `against`, and
 // the interval of that by document (eval/paired.h). A mode that learns is compared with its own arm at learning rate 0

@@ -7,6 +7,7 @@
 #include "core/progress.h"
 #include "core/text.h"
 #include "eval/broker.h"
+#include "eval/ledger_file.h"
 #include "eval/plan.h"
 #include "eval/ttt.h"
 
@@ -34,21 +35,28 @@ std::vector<Mode> all_modes() {
   return modes;
 }
 
-Result<std::vector<Window>> make_plan(const EvalData& data, std::int64_t targets, const ScoreRow& row) {
-  switch (row.mode.kind) {
-    case ModeKind::ttt_lora:  // one stream: what is learnt is carried from window to window
-      return document_plan(data.tokens, targets, data.bos, row.window, row.stride);
-    case ModeKind::document:
-    case ModeKind::document_sliding: {
-      P5_TRY(std::vector<Window> windows, document_plan(data.tokens, targets, data.bos, row.window, row.stride));
-      // Windows of like length share batches with little padding; nothing is carried over, so order means nothing.
-      std::stable_sort(windows.begin(), windows.end(),
-                       [](const Window& a, const Window& b) { return a.length > b.length; });
-      return windows;
-    }
-    default:
-      return sliding_plan(targets, row.window, row.stride);
-  }
+// Nothing is carried from one document to the next, so their windows may be scored in any order.
+bool is_document(ModeKind kind) { return kind == ModeKind::document || kind == ModeKind::document_sliding; }
+
+Result<LedgerFile> open_ledger(const EvalData& data, const ScoreRow& row, const LedgerOptions& options,
+                               const Learner* learner) {
+  LedgerDeclaration declaration;
+  declaration.mode = mode_name(row.mode);
+  declaration.window = row.window;
+  declaration.stride = row.stride;
+  declaration.targets = row.targets;
+  declaration.dropped_targets = row.dropped_targets;
+  declaration.documents = row.documents;
+  declaration.stream_order = !is_document(row.mode.kind);
+  declaration.engine = row.engine;
+  declaration.temperature = options.temperature;
+  declaration.model_sha256 = options.model_sha256;
+  declaration.data_sha256 = token_sha256(data, row.targets);
+  declaration.tokenizer_sha256 = data.tokenizer_sha256;
+  if (learner) declaration.learner = learner->description();
+  auto charge = [&data](std::int64_t target) { return target_bytes(data, target); };
+  return options.resume ? LedgerFile::resume(options.path, declaration, charge)
+                        : LedgerFile::create(options.path, declaration, charge, options.overwrite);
 }
 
 Result<std::vector<TttRound>> make_rounds(const EvalData& data, const std::vector<Window>& plan, const ScoreRow& row,
@@ -116,6 +124,18 @@ std::optional<double> ScoreRow::bpb_source() const {
   return nats / (std::numbers::ln2 * static_cast<double>(*source_bytes));
 }
 
+Result<std::vector<Window>> mode_plan(const EvalData& data, const Mode& mode, std::int64_t targets,
+                                      std::int64_t window, std::int64_t stride) {
+  if (!is_document(mode.kind) && mode.kind != ModeKind::ttt_lora) return sliding_plan(targets, window, stride);
+  P5_TRY(std::vector<Window> windows, document_plan(data.tokens, targets, data.bos, window, stride));
+  // What is learnt is carried from window to window: one stream.
+  if (mode_learns(mode)) return windows;
+  // Windows of like length share batches with little padding.
+  std::stable_sort(windows.begin(), windows.end(),
+                   [](const Window& a, const Window& b) { return a.length > b.length; });
+  return windows;
+}
+
 Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSettings& settings, Scorer& scorer,
                           Learner* learner) {
   const auto start = std::chrono::steady_clock::now();
@@ -135,12 +155,18 @@ Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSett
   row.documents = document_count(data, row.targets);
   if (row.dropped_targets == 0) row.source_bytes = data.source_bytes;
 
-  P5_TRY(const std::vector<Window> plan, make_plan(data, row.targets, row));
+  P5_TRY(const std::vector<Window> plan, mode_plan(data, mode, row.targets, row.window, row.stride));
   P5_TRY(TokenBroker broker, TokenBroker::create(data.tokens, row.targets));
+  if (mode_learns(mode) && (!learner || learner->adapted_values() == 0))
+    return usage_error("this model has no values that " + mode_name(mode) + " could adapt");
+  std::optional<LedgerFile> file;
+  if (settings.ledger) {
+    Learner* kept = mode_learns(mode) ? learner : nullptr;
+    P5_TRY(file, open_ledger(data, row, *settings.ledger, kept));
+    P5_OK(broker.keep(*file, kept, settings.ledger->snapshot_seconds));
+  }
   Progress progress(mode_name(mode), static_cast<std::uint64_t>(row.targets), "targets");
   if (mode_learns(mode)) {
-    if (!learner || learner->adapted_values() == 0)
-      return usage_error("this model has no values that " + mode_name(mode) + " could adapt");
     P5_TRY(std::vector<TttRound> rounds, make_rounds(data, plan, row, settings));
     if (mode.no_learning)
       for (TttRound& round : rounds) round.learning_rate = 0;
@@ -158,6 +184,10 @@ Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSett
   if (ledger.scored() != row.targets)
     return internal_error(std::to_string(ledger.scored()) + " of " + std::to_string(row.targets) +
                           " targets were scored");
+  if (file) {
+    P5_TRY(const Digest head, file->seal());
+    row.ledger_sha256 = hex(head);
+  }
   row.updates = ledger.updates();
   row.target_nats.reserve(ledger.units().size());
   for (const std::uint32_t units : ledger.units()) row.target_nats.push_back(static_cast<float>(ledger_nats(units)));

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "core/config.h"
+#include "core/file.h"
 #include "eval/eval_data.h"
+#include "eval/plan.h"
 #include "eval/scorer.h"
 
 namespace par5 {
@@ -33,6 +35,16 @@ inline bool mode_learns(const Mode& mode) { return mode.kind >= ModeKind::ttt_sc
 // model's temperature where it stores one.
 std::vector<Mode> ladder_modes(bool with_scalars, bool with_temperature);
 
+// Where the ledger of an evaluation is written (docs/ledger.md).
+struct LedgerOptions {
+  std::string path;
+  std::string model_sha256;  // of the model's file
+  double temperature = 1;    // that the scorer applies
+  bool resume = false;
+  Overwrite overwrite = Overwrite::no;
+  double snapshot_seconds = 60;
+};
+
 struct EvalSettings {
   std::int64_t window = 0;  // tokens; resolved, that is not 0
   std::int64_t stride = 64;
@@ -43,6 +55,7 @@ struct EvalSettings {
   LoraConfig ttt_lora;
   PhasedConfig ttt_phased;
   TttConfig online = online_learning();
+  std::optional<LedgerOptions> ledger;
 
   // How a mode that learns does so.
   const TttConfig& learning(ModeKind kind) const;
@@ -65,6 +78,7 @@ struct ScoreRow {
   std::int64_t updates = 0;
   std::int64_t adapted_values = 0;
   std::vector<float> target_nats;  // by target id - 1
+  std::string ledger_sha256;       // head hash of the ledger's file; empty: none was written
 
   // Bits per charged byte: nats / (ln 2 · bytes).
   double bpb() const;
@@ -72,6 +86,10 @@ struct ScoreRow {
   // Bits per raw byte of the source.
   std::optional<double> bpb_source() const;
 };
+
+// The windows of a mode, in the order in which they are scored. `window` and `stride` as in a ScoreRow.
+Result<std::vector<Window>> mode_plan(const EvalData& data, const Mode& mode, std::int64_t targets,
+                                      std::int64_t window, std::int64_t stride);
 
 // Scores the data in one mode. TTT modes need a learner, which is the scorer's own model; it is reset before and
 // after. The window is checked against nothing but 1: whether positions reach that far is the model's to say.

@@ -125,7 +125,7 @@ Result<std::vector<TttRound>> phase_rounds(std::span<const Window> plan, std::sp
 Status run_rounds(TokenBroker& broker, Scorer& scorer, Learner& learner, std::span<const Window> plan,
                   std::span<const TttRound> rounds, std::int64_t batch_tokens, Progress* progress) {
   for (const TttRound& round : rounds) {
-    if (round.reset_first) broker.reset(learner);
+    if (round.reset_first) P5_OK(broker.reset(learner));
     P5_OK(broker.score(scorer, plan.subspan(round.first_window, round.end_window - round.first_window), batch_tokens,
                        progress));
     for (std::int64_t epoch = 0; epoch < round.epochs; ++epoch)

@@ -1,4 +1,5 @@
 #include "cli/eval_options.h"
+#include "cli/probe_report.h"
 #include "cli/torch/torch_commands.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -31,19 +32,25 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, options.assignments, common.threads));
   P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
 
-  P5_TRY(const EvalSettings settings, eval_settings(options, config, model.stored.model));
+  P5_TRY(EvalSettings settings, eval_settings(options, config, model.stored.model));
   set_threads(static_cast<int>(common.threads));
   log_debug(to_string(describe_runtime()));
   TorchScorerOptions scorer_options;
   scorer_options.precision = config.eval.precision;
   scorer_options.temperature = model.temperature;
   P5_TRY(const std::unique_ptr<TorchScorer> scorer, TorchScorer::create(model.stored, scorer_options));
+  if (options.probe) {
+    P5_TRY(const ProbeReport probe, probe_causality(data, *scorer, {settings.window, options.probe_windows}));
+    return probe_outcome(probe, scorer->name());
+  }
 
   if (options.ladder)
     modes = ladder_modes(count_parameters(model.stored.model).calibration > 0, model.temperature != 1.0);
   std::vector<ScoreRow> rows;
   for (const Mode& mode : modes) {
-    scorer->set_temperature(mode.unit_temperature ? 1.0 : model.temperature);
+    const double temperature = mode.unit_temperature ? 1.0 : model.temperature;
+    scorer->set_temperature(temperature);
+    P5_TRY(settings.ledger, ledger_options(options, common, mode, modes.size(), temperature));
     P5_TRY(ScoreRow row, run_one(data, mode, settings, config.train.z_loss, *scorer));
     rows.push_back(std::move(row));
   }

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
-#include <numeric>
+#include <numbers>
 #include <type_traits>
 
 #include "fake_model.h"
@@ -94,7 +94,7 @@ TEST(Broker, TheOrderIsOnRecord) {
   using Kind = LedgerEvent::Kind;
   EXPECT_EQ(broker->ledger().events(),
             (std::vector<LedgerEvent>{
-                {Kind::scored, 1, 17, 0, 0, 0}, {Kind::learnt, 1, 17, 0, 8, 0.25}, {Kind::scored, 17, 25, 1, 0, 0}}));
+                {Kind::scored, 1, 17, 0, 0, 0, {}}, {Kind::learnt, 1, 17, 0, 8, 0.25, {}}, {Kind::scored, 17, 25, 1, 0, 0, {}}}));
 }
 
 TEST(Broker, RowsThatAreNoDistributionAreRefused) {
@@ -117,14 +117,21 @@ TEST(Broker, RowsThatAreNoDistributionAreRefused) {
 }
 
 TEST(Ledger, RefusesWhatIsNoScore) {
+  EXPECT_FALSE(ledger_units(-0.5));
+  EXPECT_FALSE(ledger_units(std::numeric_limits<double>::infinity()));
+  EXPECT_FALSE(ledger_units(std::numeric_limits<double>::quiet_NaN()));
+  EXPECT_FALSE(ledger_units(1024 * std::numbers::ln2));
+  EXPECT_EQ(*ledger_units(1023 * std::numbers::ln2), 1023u << kLedgerFractionBits);
+  EXPECT_EQ(*ledger_units(0), 0u);
+
   Ledger ledger(4);
-  const std::vector<float> negative = {-0.5f}, infinite = {std::numeric_limits<float>::infinity()}, fine = {0.0f, 2.5f};
-  EXPECT_FALSE(ledger.record_scores(1, negative));
-  EXPECT_FALSE(ledger.record_scores(1, infinite));
+  const std::vector<std::uint32_t> fine = {0, 25};
   EXPECT_FALSE(ledger.record_scores(0, fine));
   EXPECT_FALSE(ledger.record_scores(4, fine));
+  EXPECT_EQ(ledger.total_units(), 0u);
   EXPECT_TRUE(ledger.record_scores(3, fine));
   EXPECT_FALSE(ledger.record_scores(3, fine));
+  EXPECT_EQ(ledger.total_units(), 25u);
   EXPECT_TRUE(ledger.all_scored(3, 5));
   EXPECT_FALSE(ledger.all_scored(2, 5));
   EXPECT_FALSE(ledger.all_scored(3, 6));

@@ -4,33 +4,17 @@
 
 #include <cmath>
 #include <numbers>
-#include <random>
 
 #include "eval/plan.h"
 #include "eval/report.h"
 #include "eval/ttt.h"
 #include "fake_model.h"
+#include "random_data.h"
 
 namespace par5 {
 namespace {
 
 constexpr std::int64_t kVocab = 12;
-
-// Documents of random length; ids 0 and 1 are boundaries, even ids start with a space, id v has v bytes.
-EvalData random_data(std::int64_t targets, unsigned seed) {
-  EvalData data;
-  for (std::int64_t v = 0; v < kVocab; ++v) {
-    data.token_bytes.bytes.push_back(static_cast<std::uint16_t>(v < 2 ? 0 : v));
-    data.token_bytes.leading_space.push_back(v >= 2 && v % 2 == 0);
-    data.token_bytes.boundary.push_back(v < 2);
-  }
-  std::mt19937 random(seed);
-  data.tokens.push_back(data.bos);
-  while (data.targets() < targets)
-    data.tokens.push_back(random() % 9 == 0 ? data.bos : static_cast<std::uint16_t>(2 + random() % (kVocab - 2)));
-  data.available_targets = targets;
-  return data;
-}
 
 // Independent of plans and brokers: each target from its definition.
 double slow_nats(const EvalData& data, FakeModel& model, std::int64_t target, std::int64_t context_start) {
