@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <random>
 
 #include "eval/broker.h"
@@ -361,6 +363,33 @@ void mutate_and_audit(int mutations, unsigned seed) {
 }
 
 TEST(LedgerAudit, MutationsAreRejected) { mutate_and_audit(10000, 7); }
+
+// The size of the field's validation set with a vocabulary of 16,384: the file and the time of its audit are bounded.
+TEST_F(LedgerTest, LongThirtySevenMillionTargets) {
+  constexpr std::int64_t kTargets = 37146624;
+  LedgerDeclaration declaration;
+  declaration.mode = "sliding";
+  declaration.targets = kTargets;
+  declaration.model_sha256 = std::string(64, 'a');
+  std::mt19937 random(8);
+  auto file = LedgerFile::create(path(), declaration, [&random](std::int64_t) { return static_cast<std::uint32_t>(random() % 17); }, Overwrite::no);
+  ASSERT_TRUE(file);
+  std::vector<std::uint32_t> units(64);
+  for (std::int64_t first = 1; first <= kTargets; first += 64) {
+    for (std::uint32_t& one : units) one = static_cast<std::uint32_t>(random() >> 6);
+    ASSERT_TRUE(file->add_scores(first, units));
+  }
+  const auto head = file->seal();
+  ASSERT_TRUE(head);
+  const auto mapped = MappedFile::open(path());
+  const std::clock_t start = std::clock();
+  const LedgerAudit audit = audit_ledger(mapped->bytes(), hex(*head));
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  std::printf("37,146,624 targets: %llu bytes, audited in %.2f s\n", static_cast<unsigned long long>(audit.file_bytes), seconds);
+  EXPECT_EQ(audit.verdict, Verdict::pass) << audit.first_violation;
+  EXPECT_LT(audit.file_bytes, 250000000u);
+  EXPECT_LT(seconds, 30);
+}
 
 }  // namespace
 }  // namespace par5
