@@ -192,15 +192,15 @@ std::int64_t partner_distance(const StreamSlot& slot, const StoredModel& model) 
 // Small models need what their matrices learn from each other. Large ones learn enough from a few, and decode in more
 // chains at a time.
 int usual_chain(const StreamSlot& slot, const StoredModel& model) {
-  constexpr std::int64_t kLargeModel = std::int64_t{1} << 23;  // values of this kind
+  constexpr std::int64_t kLargeModel = std::int64_t{1} << 22;  // values of this kind
   std::int64_t values = 0;
   for (const StoredTensor& tensor : model.tensors)
     if (tensor.spec.storage == model.tensors[slot.tensor].spec.storage) values += element_count(tensor.spec.shape);
-  if (slot.part == Part::values)
-    return model.tensors[slot.tensor].spec.storage == Storage::fp8 && 2 * element_count(slot.shape) < values ? 1 : 0;
+  const bool large = values >= kLargeModel;
+  if (slot.part == Part::values) return large && 2 * element_count(slot.shape) < values ? 1 : 0;
   if (slot.part != Part::codes) return 0;
   const Role role = role_of(part_of(slot, model));
-  if (values < kLargeModel) return writes_residual(role) ? 1 : 0;
+  if (!large) return writes_residual(role) ? 1 : 0;
   return role == Role::attention_out ? 1 : role == Role::mlp_in ? 2 : role == Role::mlp_out ? 3 : 0;
 }
 
