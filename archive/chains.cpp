@@ -189,9 +189,19 @@ std::int64_t partner_distance(const StreamSlot& slot, const StoredModel& model) 
              : 0;
 }
 
+// Small models need what their matrices learn from each other. Large ones learn enough from a few, and decode in more
+// chains at a time.
 int usual_chain(const StreamSlot& slot, const StoredModel& model) {
+  constexpr std::int64_t kLargeModel = std::int64_t{1} << 22;  // values of this kind
+  std::int64_t values = 0;
+  for (const StoredTensor& tensor : model.tensors)
+    if (tensor.spec.storage == model.tensors[slot.tensor].spec.storage) values += element_count(tensor.spec.shape);
+  const bool large = values >= kLargeModel;
+  if (slot.part == Part::values) return large && 2 * element_count(slot.shape) < values ? 1 : 0;
   if (slot.part != Part::codes) return 0;
-  return writes_residual(role_of(part_of(slot, model))) ? 1 : 0;
+  const Role role = role_of(part_of(slot, model));
+  if (!large) return writes_residual(role) ? 1 : 0;
+  return role == Role::attention_out ? 1 : role == Role::mlp_in ? 2 : role == Role::mlp_out ? 3 : 0;
 }
 
 Result<EncodedSlots> encode_chain(const StoredModel& model, std::span<const StreamSlot> slots,

@@ -106,7 +106,7 @@ class Search {
   std::vector<Chain> chains_;
   std::vector<std::optional<Candidate>> best_;              // of the byte codecs, by slot
   std::vector<std::optional<std::uint64_t>> chain_bytes_;   // by slot
-  std::vector<Trial> trials_;
+  std::vector<std::pair<std::size_t, Trial>> trials_;  // with their slots
   bool cut_ = false;
 };
 
@@ -150,8 +150,9 @@ Status Search::code_chains() {
   for (const Chain& chain : chains_)
     for (std::size_t k = 0; k < chain.slots.size(); ++k) {
       chain_bytes_[chain.slots[k]] = chain.encoded.slot_bytes[k];
-      trials_.push_back({slots_[chain.slots[k]].name, "chain" + std::to_string(chain.number),
-                         std::string(codec_name(Codec::own)), chain.encoded.slot_bytes[k]});
+      trials_.push_back({chain.slots[k],
+                         {slots_[chain.slots[k]].name, "chain" + std::to_string(chain.number),
+                          std::string(codec_name(Codec::own)), chain.encoded.slot_bytes[k]}});
     }
   return {};
 }
@@ -300,8 +301,9 @@ void Search::note(const Candidate& candidate) {
     cut_ = true;
     return;
   }
-  trials_.push_back({slots_[candidate.slot].name, std::string(layout_name(candidate.layout)),
-                     to_string(candidate.codec), candidate.stored.size()});
+  trials_.push_back({candidate.slot,
+                     {slots_[candidate.slot].name, std::string(layout_name(candidate.layout)),
+                      to_string(candidate.codec), candidate.stored.size()}});
   auto& best = best_[candidate.slot];
   if (!best || better(candidate, *best)) best = candidate;
 }
@@ -338,7 +340,8 @@ Status Search::try_byte_codecs() {
 Result<Choice> Search::collect() {
   Choice choice;
   choice.cut = cut_;
-  choice.trials = std::move(trials_);
+  std::stable_sort(trials_.begin(), trials_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [slot, trial] : trials_) choice.trials.push_back(std::move(trial));
   std::vector<bool> in_chain(slots_.size(), false);
   for (Chain& chain : chains_) {
     ChosenEntry entry;

@@ -37,7 +37,9 @@ Status add_tokenizer(Artifact& artifact, const std::string& path, bool leave_out
                            "; name the model's own with --tokenizer FILE, or leave it out with --no-tokenizer",
                        "--tokenizer");
   artifact.tokenizer_sha256 = tokenizer_sha256(tokenizer.tokenizer);
-  if (!leave_out) artifact.tokenizer = std::move(tokenizer.tokenizer);
+  if (leave_out) return {};
+  P5_OK(compact_normalizer(tokenizer.tokenizer));
+  artifact.tokenizer = std::move(tokenizer.tokenizer);
   return {};
 }
 

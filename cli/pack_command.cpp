@@ -15,7 +15,51 @@ namespace {
 struct Options : CheckpointOptions {
   std::string output;
   std::uint64_t fit = 0;  // the most bytes that the artifact may have; 0: any number
+  std::string codecs;
+  std::optional<double> max_seconds;
+  bool matrix = false;
 };
+
+Result<EncodeOptions> encode_options(const Options& options, int effort, std::size_t threads) {
+  EncodeOptions encode;
+  encode.effort = effort;
+  encode.threads = threads;
+  if (!options.codecs.empty()) {
+    P5_TRY(encode.codecs, codecs_from_list(options.codecs));
+  }
+  if (options.max_seconds && !(*options.max_seconds > 0))
+    return usage_error("--max-seconds must be positive", "--max-seconds");
+  encode.max_seconds = options.max_seconds;
+  return encode;
+}
+
+// Everything that was tried: stream by stream, smallest first.
+std::vector<Trial> by_size(std::vector<Trial> trials) {
+  for (auto from = trials.begin(); from != trials.end();) {
+    const auto to = std::find_if(from, trials.end(), [&](const Trial& trial) { return trial.stream != from->stream; });
+    std::stable_sort(from, to, [](const Trial& a, const Trial& b) { return a.bytes < b.bytes; });
+    from = to;
+  }
+  return trials;
+}
+
+nlohmann::ordered_json matrix_json(const std::vector<Trial>& trials) {
+  auto rows = nlohmann::ordered_json::array();
+  for (const Trial& trial : trials)
+    rows.push_back(
+        {{"stream", trial.stream}, {"layout", trial.layout}, {"codec", trial.codec}, {"bytes", trial.bytes}});
+  return rows;
+}
+
+std::string matrix_table(const std::vector<Trial>& trials) {
+  std::string text, stream;
+  for (const Trial& trial : trials) {
+    if (trial.stream != stream) text += trial.stream + "\n";
+    stream = trial.stream;
+    text += byte_column(trial.bytes) + "  " + left_column(trial.layout, 9) + trial.codec + "\n";
+  }
+  return text;
+}
 
 nlohmann::ordered_json error_json(const WeightError& error) {
   return {{"rms_percent", error.rms_percent}, {"max_percent", error.max_percent}};
@@ -50,9 +94,8 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   const Config& values = input.config;
   Artifact& artifact = input.artifact;
   auto bits = static_cast<int>(values.quantizer.scale_bits);
-  EncodeOptions encode;
-  encode.effort = static_cast<int>(values.pack.effort);
-  encode.threads = common.threads;
+  P5_TRY(const EncodeOptions encode,
+         encode_options(options, static_cast<int>(values.pack.effort), common.threads));
   const auto add_self_test = [&](Artifact& packed) -> Status {
     P5_TRY(packed.self_test, make_self_test(packed.model, packed.temperature, common.threads));
     packed.extras.push_back(arithmetic_version_entry());
@@ -89,11 +132,18 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
                                            : nlohmann::ordered_json(artifact.tokenizer_sha256);
   outcome.report["dropped"] = input.dropped;
   outcome.report["effort"] = values.pack.effort;
+  for (const Codec codec : encode.codecs) outcome.report["codecs"].push_back(codec_name(codec));
   outcome.report["codec_versions"] = encoded.report.codec_versions;
+  outcome.report["reproducible"] = !encoded.report.time_limited;
+  const std::vector<Trial> tried = by_size(encoded.trials);
+  if (options.matrix) outcome.report["matrix"] = matrix_json(tried);
   outcome.report["sha256"] = sha256_hex(encoded.bytes);
   outcome.report["encode_seconds"] = seconds;
 
-  outcome.text = describe_model(artifact.model) + "\n" + size_table(encoded.report);
+  if (options.matrix) outcome.text = matrix_table(tried) + "\n";
+  outcome.text += describe_model(artifact.model) + "\n" + size_table(encoded.report);
+  if (encoded.report.time_limited)
+    outcome.text += "--max-seconds cut the search: the same command may give other bytes next time\n";
   if (!trials.empty())
     add_fit(outcome, options.fit, trials);
   else if (bits < 16)
@@ -115,7 +165,9 @@ Command pack_command() {
   return {"pack", "Pack a checkpoint into an artifact (.par5)",
           "  par5 pack runs/demo -o model.par5\n"
           "  par5 pack foreign.safetensors --config configs/quinary-16mb.toml --scale-bits 5 -o model.par5\n"
-          "  par5 pack runs/demo --fit 1000000 -o model.par5",
+          "  par5 pack runs/demo --fit 1000000 -o model.par5\n"
+          "  par5 pack runs/demo --codecs own -o model.par5\n"
+          "  par5 pack runs/demo --effort 9 --matrix --json -o model.par5",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             add_checkpoint_options(app, *options);
@@ -125,6 +177,12 @@ Command pack_command() {
                    "Most bytes that the file may have: coarser scales, then vectors, then fp8 tensors until it fits "
                    "(docs/sizes.md); exit status 1 and no file where it cannot")
                 ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+            app.add_option("--codecs", options->codecs,
+                           "What may be used: a list of own, lzma, zstd, brotli (default: all of these)");
+            app.add_option("--max-seconds", options->max_seconds,
+                           "Begin no further trial after this time; if that cuts the search short, the artifact says "
+                           "that it is not reproducible");
+            app.add_flag("--matrix", options->matrix, "Show every trial: stream, layout, codec, bytes");
             return [options](const CommonOptions& common) { return run(*options, common); };
           }};
 }

@@ -19,7 +19,9 @@ struct TokenizerData {
   std::vector<TokenizerPiece> pieces;
   std::string model_type = "bpe";            // bpe | unigram | word | char
   std::string normalizer;                    // a built-in rule's name ("nmt_nfkc"), or empty
-  std::vector<std::uint8_t> normalizer_map;  // the rule itself where it is not built in
+  // Where the map is not a built-in one: the map itself, or, beside a built-in rule's name, the changes to its map that
+  // give this one (tokenizer/normalizer_map.h).
+  std::vector<std::uint8_t> normalizer_map;
   std::string normalizer_sha256;             // of the precompiled map, built in or not; empty: no map
   bool add_dummy_prefix = false;
   bool remove_extra_whitespaces = true;

@@ -156,6 +156,23 @@ Result<ModelFile> parse(std::string_view bytes) {
   return model;
 }
 
+}  // namespace
+
+Status compact_normalizer(TokenizerData& tokenizer) {
+  if (tokenizer.normalizer_map.empty() || !tokenizer.normalizer.empty()) return {};
+  const std::string map(tokenizer.normalizer_map.begin(), tokenizer.normalizer_map.end());
+  for (const std::string& name : builtin_normalizers()) {
+    P5_TRY(auto changes, normalizer_changes(name, map));
+    if (changes.empty()) continue;
+    tokenizer.normalizer = name;
+    tokenizer.normalizer_map = std::move(changes);
+    return {};
+  }
+  return {};
+}
+
+namespace {
+
 Result<std::string> normalizer_spec(const TokenizerData& tokenizer) {
   std::string spec;
   std::string_view map(reinterpret_cast<const char*>(tokenizer.normalizer_map.data()), tokenizer.normalizer_map.size());
@@ -167,12 +184,17 @@ Result<std::string> normalizer_spec(const TokenizerData& tokenizer) {
     P5_TRY(const BuiltinMap* builtin, builtin_map(tokenizer.normalizer));
     map = builtin->map;
   }
+  std::string changed;
+  if (!tokenizer.normalizer_map.empty() && !tokenizer.normalizer.empty()) {
+    P5_TRY(changed, changed_map(tokenizer.normalizer, tokenizer.normalizer_map));
+    map = changed;
+  }
   const std::string hash = map.empty() ? std::string() : sha256_hex(as_bytes(map));
   if (hash != tokenizer.normalizer_sha256)
     return bad_data("the tokenizer's normaliser " + quoted(tokenizer.normalizer) + " has the hash " +
                     tokenizer.normalizer_sha256.substr(0, 12) + "…, the one here " + hash.substr(0, 12) +
                     "…: this SentencePiece has another version of it; give the original with --tokenizer FILE");
-  if (!tokenizer.normalizer_map.empty()) P5_OK(check_normalizer_map(map, {}));
+  if (!tokenizer.normalizer_map.empty() && tokenizer.normalizer.empty()) P5_OK(check_normalizer_map(map, {}));
   put_protobuf(
       spec, 1,
       tokenizer.normalizer.empty() ? std::string_view("user_defined") : std::string_view(tokenizer.normalizer));

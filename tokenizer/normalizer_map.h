@@ -1,6 +1,8 @@
 // SentencePiece's precompiled normaliser maps: the built-in ones by name, and a check of foreign ones.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,5 +27,13 @@ Result<const BuiltinMap*> builtin_map(const std::string& name);
 // walked first: every node reachable must lie inside, no way may run in a circle, and every rule must end in a
 // terminated UTF-8 string.
 Status check_normalizer_map(std::string_view map, const std::string& file);
+
+// What makes a built-in map into another: the rules that it lacks or has otherwise. SentencePiece's own compiler makes
+// the other map from them, to the byte. Empty where that fails (a map that no rules make).
+// Form: removed keys, each ended by a 0 byte, one more 0 byte, then key and replacement of every new or changed rule,
+// each ended by a 0 byte; all in UTF-8, keys in ascending order.
+Result<std::vector<std::uint8_t>> normalizer_changes(const std::string& builtin_name, std::string_view map);
+// The other way; made once per process for the last changes. Changes in another form are bad_data.
+Result<std::string> changed_map(const std::string& builtin_name, std::span<const std::uint8_t> changes);
 
 }  // namespace par5

@@ -49,11 +49,11 @@ class HalfModel {
       std::array<Counter*, kContexts> counters;
       for (std::size_t i = 0; i < kContexts; ++i) counters[i] = &counters_[which][i][contexts[i] << 8 | path];
       const float base = stretch(tables_, counters[0]->probability);
-      MixerVector inputs{};
-      inputs[0] = base;
-      for (int i = 1; i < kContexts; ++i)
-        inputs[i] = (stretch(tables_, counters[i]->probability) - base) * tables_.confidence[counters[i]->count];
-      inputs[kContexts] = 0.3f;
+      const auto by_counter = [&](std::size_t i) {
+        return (stretch(tables_, counters[i]->probability) - base) * tables_.confidence[counters[i]->count];
+      };
+      const MixerInputs inputs = {{Lanes4{base, by_counter(1), by_counter(2), by_counter(3)},
+                                   Lanes4{by_counter(4), 0.3f, 0.0f, 0.0f}, Lanes4{}, Lanes4{}}};
       MixerVector& weights = weights_[which * 8 + static_cast<std::size_t>(b)];
       const float p = squash(tables_, clamp(dot(weights, inputs), -9.0f, 9.0f));
       const bool bit = coder.code((byte >> b) & 1, static_cast<std::uint32_t>(p * 65536.0f));

@@ -135,8 +135,8 @@ std::array<SymbolModel::Advice, 2> SymbolModel::advise_zero(const Contexts& cont
     const float above = interpolate(tables_->tail.data(), tail_position((dead_ - f.mean) * f.inverse));
     const float below = interpolate(tables_->tail.data(), tail_position((dead_ + f.mean) * f.inverse));
     advice[i].stretched = stretch(*tables_, above + below);
-    advice[i].across = AxisPosition::at(std::fabs(f.mean) / unit_ * 8.0f, kMapWidth);
-    advice[i].down = AxisPosition::at(linear_log2(f.deviation / unit_) * 4.0f + 12.0f, kMapHeight);
+    advice[i].across = AxisPosition::at(std::fabs(f.mean) * inverse_unit_ * 8.0f, kMapWidth);
+    advice[i].down = AxisPosition::at(linear_log2(f.deviation * inverse_unit_) * 4.0f + 12.0f, kMapHeight);
     advice[i].mapped = true;
   }
   return advice;
@@ -149,8 +149,8 @@ std::array<SymbolModel::Advice, 2> SymbolModel::advise_sign(const Contexts& cont
     const float above = interpolate(tables_->log_tail.data(), tail_position((dead_ - f.mean) * f.inverse));
     const float below = interpolate(tables_->log_tail.data(), tail_position((dead_ + f.mean) * f.inverse));
     advice[i].stretched = clamp(above - below, -9.0f, 9.0f);
-    advice[i].across = AxisPosition::at(f.mean / unit_ * 8.0f + 24.0f, kMapWidth);
-    advice[i].down = AxisPosition::at(linear_log2(f.deviation / unit_) * 4.0f + 12.0f, kMapHeight);
+    advice[i].across = AxisPosition::at(f.mean * inverse_unit_ * 8.0f + 24.0f, kMapWidth);
+    advice[i].down = AxisPosition::at(linear_log2(f.deviation * inverse_unit_) * 4.0f + 12.0f, kMapHeight);
     advice[i].mapped = true;
   }
   return advice;
@@ -159,15 +159,15 @@ std::array<SymbolModel::Advice, 2> SymbolModel::advise_sign(const Contexts& cont
 std::array<SymbolModel::Advice, 2> SymbolModel::advise_reach(const Contexts& contexts, int sign, float low,
                                                              float high) const {
   std::array<Advice, 2> advice;
-  const float width = high - low;
+  const float inverse_width = 1.0f / (high - low);  // a power of two, so that multiplying is as exact as dividing
   for (int i = 0; i < 2; ++i) {
     const Forecast& f = contexts.forecasts[i];
     const float mean = sign > 0 ? f.mean : -f.mean;
     const float from = interpolate(tables_->log_tail.data(), tail_position((low - mean) * f.inverse));
     const float to = interpolate(tables_->log_tail.data(), tail_position((high - mean) * f.inverse));
     advice[i].stretched = clamp(odds(*tables_, from - to), -9.0f, 9.0f);
-    advice[i].across = AxisPosition::at((mean - low) / width * 8.0f + 24.0f, kMapWidth);
-    advice[i].down = AxisPosition::at(linear_log2(f.deviation / width) * 4.0f + 12.0f, kMapHeight);
+    advice[i].across = AxisPosition::at((mean - low) * inverse_width * 8.0f + 24.0f, kMapWidth);
+    advice[i].down = AxisPosition::at(linear_log2(f.deviation * inverse_width) * 4.0f + 12.0f, kMapHeight);
     advice[i].mapped = true;
   }
   return advice;
@@ -197,31 +197,22 @@ bool SymbolModel::decide(Coder& coder, const Contexts& contexts, int id, int nod
                                 &neighbours_[decision * 75 + contexts.neighbours * 3 + signs],
                                 &magnitudes_[decision * 81 + contexts.magnitudes],
                                 &row_by_column_[decision * 256 + contexts.row_by_column]};
-  MixerVector inputs{};
   const float base = stretch(*tables_, counters[0]->probability);
-  inputs[0] = base;
-  for (int i = 1; i < 7; ++i)
-    inputs[i] = (stretch(*tables_, counters[i]->probability) - base) * tables_->confidence[counters[i]->count];
-
-  Cell* cells[2][4] = {};
-  float shares[2][4] = {};
+  const auto by_counter = [&](int i) {
+    return (stretch(*tables_, counters[i]->probability) - base) * tables_->confidence[counters[i]->count];
+  };
+  std::optional<CellSquare> squares[2];
+  float by_map[2] = {};
   for (int i = 0; i < 2; ++i) {
-    inputs[7 + i] = advice[i].stretched - base;
     if (!advice[i].mapped) continue;
     const AxisPosition &x = advice[i].across, &y = advice[i].down;
     Cell* const corner = &maps_[i][decision * kMapSize + static_cast<std::size_t>(y.index * kMapWidth + x.index)];
-    Cell* const four[4] = {corner, corner + 1, corner + kMapWidth, corner + kMapWidth + 1};
-    const float share[4] = {(1.0f - x.fraction) * (1.0f - y.fraction), x.fraction * (1.0f - y.fraction),
-                            (1.0f - x.fraction) * y.fraction, x.fraction * y.fraction};
-    float p = 0.0f;
-    for (int k = 0; k < 4; ++k) {
-      p = p + share[k] * four[k]->probability;
-      cells[i][k] = four[k];
-      shares[i][k] = share[k];
-    }
-    inputs[9 + i] = stretch(*tables_, p) - base;
+    squares[i].emplace(corner, kMapWidth, x, y);
+    by_map[i] = stretch(*tables_, squares[i]->probability()) - base;
   }
-  inputs[11] = 0.3f;
+  const MixerInputs inputs = {{Lanes4{base, by_counter(1), by_counter(2), by_counter(3)},
+                               Lanes4{by_counter(4), by_counter(5), by_counter(6), advice[0].stretched - base},
+                               Lanes4{advice[1].stretched - base, by_map[0], by_map[1], 0.3f}, Lanes4{}}};
 
   MixerVector* weights[3];
   float sum = 0.0f;
@@ -246,10 +237,8 @@ bool SymbolModel::decide(Coder& coder, const Contexts& contexts, int id, int nod
   counters[1]->update(*tables_, outcome, kSlowLimit);
   counters[2]->update(*tables_, outcome, kFastLimit);
   for (int i = 3; i < 7; ++i) counters[i]->update(*tables_, outcome, kSlowLimit);
-  for (int i = 0; i < 2; ++i) {
-    if (!advice[i].mapped) continue;
-    for (int k = 0; k < 4; ++k) cells[i][k]->update(outcome, shares[i][k], kMapLimit);
-  }
+  for (std::optional<CellSquare>& square : squares)
+    if (square) square->update(outcome, kMapLimit);
   left->update(outcome, 1.0f - position.fraction, kCorrectionLimit);
   right->update(outcome, position.fraction, kCorrectionLimit);
   return bit;
@@ -325,6 +314,7 @@ void SymbolModel::code_matrix(Coder& coder, std::span<std::int8_t> symbols, std:
   for (int i = settings.shift; i > 0; --i) scale_ = scale_ * 0.5f;
   for (int i = settings.shift; i < 0; ++i) scale_ = scale_ * 2.0f;
   unit_ = alphabet_.is_fp8() ? 1.0f : scale_;
+  inverse_unit_ = 1.0f / unit_;
   dead_ = alphabet_.is_fp8() || !alphabet_.has_zero ? 0.0f : 0.5f * unit_;
 
   // A row as the predictors see it: what is known, then what is coded.

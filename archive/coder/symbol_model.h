@@ -87,6 +87,7 @@ class SymbolModel {
   const Tables* tables_;
   std::size_t decisions_;
   float unit_ = 1.0f;                                               // grid: the value of code 1; fp8: 1
+  float inverse_unit_ = 1.0f;                                       // exact: a power of two
   float dead_ = 0.5f;                                               // values below this are coded as 0
   float scale_ = 1.0f;                                              // 2^-shift
   std::array<float, 256> values_;                                   // of a code & 255, without the shift

@@ -4,6 +4,8 @@
 
 #include <random>
 
+#include "core/hash.h"
+#include "core/text.h"
 #include "tests/tokenizer/support.h"
 #include "tokenizer/normalizer_map.h"
 
@@ -132,6 +134,25 @@ TEST(ModelFile, AnotherVersionOfABuiltInNormaliserIsNamed) {
   ASSERT_FALSE(tokenizer);
   EXPECT_EQ(tokenizer.error().code, ErrorCode::bad_data);
   EXPECT_NE(tokenizer.error().message.find("another version"), std::string::npos);
+}
+
+// A map that a built-in one becomes by a few rules is stored as those rules and comes back to the byte.
+TEST(NormalizerMap, AsChangesToABuiltInOne) {
+  const std::string name = "nfkc";
+  const std::string text = std::string("\0", 1) + "\xc3\xa6" + std::string("\0", 1) + "ae" + std::string("\0", 1);
+  const std::vector<std::uint8_t> changes(text.begin(), text.end());
+  const auto map = changed_map(name, changes);
+  ASSERT_TRUE(map) << to_string(map.error());
+  EXPECT_NE(*map, builtin_map(name).value()->map);
+  EXPECT_EQ(normalizer_changes(name, *map).value(), changes);
+  TokenizerData tokenizer;
+  tokenizer.normalizer_map.assign(map->begin(), map->end());
+  tokenizer.normalizer_sha256 = sha256_hex(as_bytes(*map));
+  ASSERT_TRUE(compact_normalizer(tokenizer));
+  EXPECT_LT(tokenizer.normalizer_map.size(), 60000u);
+  EXPECT_EQ(changed_map(tokenizer.normalizer, tokenizer.normalizer_map).value(), *map);
+  for (const std::string bad : {std::string("a"), std::string("zz\0\0", 4), std::string("\0a\0", 3)})
+    EXPECT_FALSE(changed_map(name, std::vector<std::uint8_t>(bad.begin(), bad.end())));
 }
 
 }  // namespace
