@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "archive/byte_io.h"
 #include "cli/coding_tokenizer.h"
 #include "cli/commands.h"
 #include "cli/eval_options.h"
@@ -8,6 +9,7 @@
 #include "core/hash.h"
 #include "core/text.h"
 #include "eval/coding/coded_text.h"
+#include "eval/coding/source_text.h"
 
 namespace par5 {
 namespace {
@@ -22,6 +24,7 @@ struct Options {
   std::string work;
   std::string decode;
   std::string output;
+  bool raw = false;
 };
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -45,20 +48,73 @@ Result<std::string> text_of(std::span<const std::uint16_t> tokens, const std::op
   return text;
 }
 
+// The documents of a text as they were before normalisation, joined by NUL bytes, and the edits that lead to them from
+// the text of their tokens.
+struct RawText {
+  std::string source;
+  std::vector<SourceEdit> edits;
+};
+
+Result<RawText> raw_text(const std::string& data, const Tokenizer& tokenizer) {
+  P5_TRY(TextSource source, TextSource::open({data}));
+  RawText raw;
+  TextDocument document;
+  for (std::size_t begin = 0, documents = 0;; ++documents) {
+    P5_TRY(const bool more, source.next(document));
+    if (!more) break;
+    if (documents > 0) {
+      raw.source += '\0';
+      ++begin;
+    }
+    P5_TRY(SourceText one, tokenize_source(tokenizer, document.text));
+    for (SourceEdit& edit : one.edits) {
+      edit.position += begin;
+      raw.edits.push_back(std::move(edit));
+    }
+    raw.source += document.text;
+    begin += one.text.size();
+  }
+  return raw;
+}
+
+// The bitstream's changes: the number of the source's bytes, then the coded edits.
+std::vector<std::byte> coded_changes(const std::string& text, const RawText& raw) {
+  ByteWriter out;
+  out.varint(raw.source.size());
+  out.raw(encode_changes(text, raw.edits));
+  return out.take();
+}
+Result<std::string> source_of(const std::string& text, std::span<const std::byte> changes) {
+  ByteReader in(changes, {}, 0, "the changes");
+  P5_TRY(const std::uint64_t bytes, in.varint());
+  P5_TRY(const auto rest, in.bytes(in.remaining()));
+  P5_TRY(std::string source, restore_source(text, rest, bytes));
+  if (source.size() != bytes) return bad_data("the changes lead to a text of another length");
+  return source;
+}
+
+std::string raw_file(const std::string& text_file) { return text_file + ".raw"; }
+
 // The second process: artifact and bitstream → text.
 Result<Outcome> decode(const Options& options, const CommonOptions& common) {
   if (options.output.empty()) return usage_error("--decode needs -o FILE for the text", "--output");
   P5_OK(check_output(options.output, common.overwrite()));
   const auto start = Clock::now();
   P5_TRY(const CodingModel model, load_coding_model(options.eval.model, common.threads));
-  P5_TRY(const auto tokenizer, coding_tokenizer(model, options.eval.tokenizer));
   P5_TRY(const std::vector<std::byte> bytes, read_file(options.decode));
   P5_TRY(const Bitstream bitstream, read_bitstream(bytes, options.decode));
   P5_TRY(const DecodedText decoded, decode_text(model, bitstream, options.decode, {options.eval.kernel, common.threads, 0},
                                                 options.output + ".progress"));
+  P5_TRY(const auto tokenizer, coding_tokenizer(model, options.eval.tokenizer));
   P5_TRY(const std::string text, text_of(decoded.tokens, tokenizer));
   P5_OK(write_file(options.output, text, common.overwrite()));
   Outcome outcome;
+  if (!bitstream.changes.empty()) {
+    P5_TRY(const std::string source, source_of(text, bitstream.changes));
+    P5_OK(write_file(raw_file(options.output), source, common.overwrite()));
+    outcome.report["raw_output"] = raw_file(options.output);
+    outcome.report["raw_sha256"] = hex(sha256(source));
+  }
   outcome.report["output"] = options.output;
   outcome.report["targets"] = bitstream.targets();
   outcome.report["decoded_bytes"] = text.size();
@@ -125,9 +181,18 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
   P5_TRY(const CodingParameters parameters, coding_parameters(options, model.artifact.model.model, data.bos));
   P5_TRY(const std::string text, text_of(data.tokens, tokenizer));
 
+  std::optional<RawText> raw;
+  if (options.raw) {
+    if (is_shard_folder(options.eval.data) || options.eval.max_targets > 0)
+      return usage_error("--raw codes a whole text as it was: name the text, not shards, and leave --max-targets out",
+                         "--raw");
+    P5_TRY(raw, raw_text(options.eval.data, *tokenizer));
+  }
+
   const auto start = Clock::now();
-  P5_TRY(const CodedText coded,
+  P5_TRY(CodedText coded,
          encode_text(model, parameters, data.tokens, {options.eval.kernel, common.threads, options.lanes}));
+  if (raw) coded.bitstream.changes = coded_changes(text, *raw);
   P5_TRY(const WrittenBitstream written, write_bitstream(coded.bitstream));
   const double encode_seconds = seconds_since(start);
   const std::string bitstream = join_path(folder, "text.p5b"), decoded = join_path(folder, "decoded");
@@ -137,7 +202,15 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
   P5_TRY(const Json second, decode_in_another_process(options, common, folder, bitstream, decoded));
   P5_TRY(const std::vector<std::byte> returned, read_file(decoded));
   const auto source = as_bytes(text);
-  const bool identical = std::equal(returned.begin(), returned.end(), source.begin(), source.end());
+  bool identical = std::equal(returned.begin(), returned.end(), source.begin(), source.end());
+  std::string raw_sha256;  // of what came back
+  if (raw) {
+    P5_TRY(const std::vector<std::byte> raw_returned, read_file(raw_file(decoded)));
+    const auto raw_source = as_bytes(raw->source);
+    identical = identical &&
+                std::equal(raw_returned.begin(), raw_returned.end(), raw_source.begin(), raw_source.end());
+    raw_sha256 = hex(sha256(raw_returned));
+  }
 
   const std::int64_t charged = charged_bytes(data, data.targets());
   if (charged < 1) return bad_data("the targets are charged no bytes, so there is no bpb");
@@ -163,18 +236,27 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
   report["documents"] = document_count(data, data.targets());
   report["source_bytes"] = charged;
   report["raw_bytes"] = data.source_bytes ? Json(*data.source_bytes) : Json(nullptr);
-  report["stream_bytes"] = sizes.total();
+  const std::uint64_t stream_bytes = sizes.total() - sizes.changes;
+  report["stream_bytes"] = stream_bytes;
   report["payload_bytes"] = sizes.payload;
   report["header_bytes"] = sizes.header;
   report["checksum_bytes"] = sizes.checksums;
   report["claimed_bits"] = coded.claimed_bits;
   report["bpb_claimed"] = bpb(coded.claimed_bits);
   report["bpb_payload"] = bpb(8.0 * static_cast<double>(sizes.payload));
-  report["bpb_stream"] = bpb(8.0 * static_cast<double>(sizes.total()));
+  report["bpb_stream"] = bpb(8.0 * static_cast<double>(stream_bytes));
   report["payload_excess_bytes"] = static_cast<double>(sizes.payload) - claimed_bytes;
   report["payload_within_bound"] = holds;  // claim + 0.01 % + 8 bytes
   report["source_sha256"] = hex(sha256(text));
   report["decoded_sha256"] = hex(sha256(returned));
+  if (raw) {
+    report["raw"] = {{"source_bytes", raw->source.size()},
+                     {"changes_bytes", sizes.changes},
+                     {"stream_bytes", sizes.total()},
+                     {"bpb_stream", 8.0 * static_cast<double>(sizes.total()) / static_cast<double>(raw->source.size())},
+                     {"source_sha256", hex(sha256(raw->source))},
+                     {"decoded_sha256", raw_sha256}};
+  }
   report["artifact_sha256"] = model.sha256;
   report["second_process"] = {{"kernel", second.value("kernel", "")},
                               {"decoded_sha256", second.value("decoded_sha256", "")},
@@ -195,13 +277,18 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
                  grouped(document_count(data, data.targets())) + " documents, " +
                  std::to_string(coded.bitstream.lanes.size()) + " lanes\n" + line(sizes.payload, "payload") +
                  line(sizes.header, "header: every parameter of the mode") +
-                 line(sizes.checksums, "checksums: artifact, tokens, file") + line(sizes.total(), "total") +
+                 line(sizes.checksums, "checksums: artifact, tokens, file") + line(stream_bytes, "total") +
                  "claimed    " + fixed(bpb(coded.claimed_bits), 8) + " bits per byte, as eval --engine exact has it\n" +
                  "payload    " + fixed(bpb(8.0 * static_cast<double>(sizes.payload)), 8) + ", " +
                  fixed(static_cast<double>(sizes.payload) - claimed_bytes, 1) + " bytes more than claimed (" +
                  (holds ? "within" : "NOT within") + " 0.01 % + 8 bytes)\n" + "everything " +
-                 fixed(bpb(8.0 * static_cast<double>(sizes.total())), 8) + "\n" + "text       sha256 " +
+                 fixed(bpb(8.0 * static_cast<double>(stream_bytes)), 8) + "\n" + "text       sha256 " +
                  hex(sha256(text)) + "\n" + "decoded    sha256 " + hex(sha256(returned)) + "\n";
+  if (raw)
+    outcome.text += line(sizes.changes, "more for what normalisation changed") + "raw text   " +
+                    fixed(8.0 * static_cast<double>(sizes.total()) / static_cast<double>(raw->source.size()), 8) +
+                    " bits per byte of its " + grouped(static_cast<std::int64_t>(raw->source.size())) +
+                    " bytes\nraw text   sha256 " + hex(sha256(raw->source)) + "\ndecoded    sha256 " + raw_sha256 + "\n";
   outcome.text += identical ? "identical: a second process got the artifact and the bitstream only and returned the text (encoded in " +
                                   duration(encode_seconds) + ", decoded in " +
                                   duration(second.value("decode_seconds", 0.0)) + ")\n"
@@ -243,6 +330,7 @@ Command prove_command() {
             app.add_option("--tokenizer", eval.tokenizer, "SentencePiece model where the artifact holds none");
             app.add_option("--max-targets", eval.max_targets, "Prove only the first N targets")
                 ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000000000000000}));
+            app.add_flag("--raw", options->raw, "Also code what normalisation changed, and prove the text as it was");
             app.add_option("--work", options->work,
                            "Keep bitstream and decoded text in this folder; the same command again goes on decoding");
             app.add_option("-o,--output", options->output, "Keep the bitstream (with --decode: the text) in this file");

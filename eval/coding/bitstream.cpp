@@ -115,17 +115,19 @@ Result<Bitstream> read_bitstream(std::span<const std::byte> bytes, const std::st
       }))
     return bad_data("'" + path + "' is not a par5 bitstream: it does not start with \"p5bs\"", path, 0);
   P5_OK(in.bytes(kMagic.size()));
+  const auto unknown = [&](const std::string& what, int known, std::uint64_t where) {
+    return bad_data("'" + path + "' needs " + what + ", which this par5 does not know (it has version " +
+                        std::to_string(known) + ")",
+                    path, where);
+  };
   P5_TRY(const std::uint64_t version, in.varint());
   if (version != kBitstreamVersion)
-    return in.error_at(kMagic.size(), "version " + std::to_string(version) +
-                                          " of the bitstream is not one that this par5 knows (it has version " +
-                                          std::to_string(kBitstreamVersion) + ")");
+    return unknown("version " + std::to_string(version) + " of bitstreams", kBitstreamVersion, kMagic.size());
   const std::uint64_t arithmetic_at = in.offset();
   P5_TRY(const std::uint64_t arithmetic_version, in.varint());
   if (arithmetic_version != kArithmeticVersion)
-    return in.error_at(arithmetic_at, "it was coded with version " + std::to_string(arithmetic_version) +
-                                          " of the exact arithmetic, which this par5 does not know (it has version " +
-                                          std::to_string(kArithmeticVersion) + ")");
+    return unknown("version " + std::to_string(arithmetic_version) + " of the exact arithmetic", kArithmeticVersion,
+                   arithmetic_at);
   Bitstream bitstream;
   CodingParameters& parameters = bitstream.parameters;
   P5_TRY(const std::int64_t arithmetic, ranged(in, "an arithmetic", 0, kArithmetics.size() - 1));

@@ -168,6 +168,7 @@ class StreamReader {
     offset_ += found;
     if (found < count)
       return error("it is truncated: " + std::to_string(count - found) + " more bytes should stand here");
+    if (offset_ <= kKept) taken_.insert(taken_.end(), result.begin(), result.end());
     return result;
   }
   Result<std::uint64_t> fixed(int width) {
@@ -188,12 +189,21 @@ class StreamReader {
     return bad_data("'" + path_ + "' is damaged: " + message, path_, offset_);
   }
   std::uint64_t offset() const { return offset_; }
+  // The bytes so far, while they are few: the header.
+  std::span<const std::byte> taken() const { return taken_; }
 
  private:
+  static constexpr std::uint64_t kKept = 64;
+  std::vector<std::byte> taken_;
   const ReadBytes& read_;
   std::string path_;
   std::uint64_t offset_ = 0;
 };
+
+// Of what a block was and of what stands for it.
+std::uint64_t block_checksum(std::span<const std::byte> raw, std::span<const std::byte> stored) {
+  return (xxh3_64(raw) ^ xxh3_64(stored)) & 0xffffffffu;
+}
 
 std::uint64_t short_hash(Sha256& hash) {
   const Digest digest = hash.finish();
@@ -227,7 +237,8 @@ Result<FileCoderSummary> compress_file(const CodingModel& model, const Tokenizer
   P5_OK(emit(header.bytes()));
 
   Progress progress("compressing", total, "bytes");
-  Sha256 hash;
+  Sha256 hash;  // of the header and the whole original
+  hash.update(header.bytes());
   std::vector<std::byte> buffer(kBlockBytes);
   while (true) {
     if (cancelled()) return interrupted();
@@ -247,7 +258,7 @@ Result<FileCoderSummary> compress_file(const CodingModel& model, const Tokenizer
     block.fixed(by_model ? kModelMethod : static_cast<std::uint8_t>(plain.codec), 1);
     block.varint(chosen.size());
     block.raw(chosen);
-    block.fixed(xxh3_64(raw) & 0xffffffffu, 4);
+    block.fixed(block_checksum(raw, chosen), 4);
     P5_OK(emit(block.bytes()));
     summary.input_bytes += raw.size();
     if (by_model) {
@@ -275,14 +286,17 @@ Result<FileCoderSummary> decompress_file(const CodingModel& model, const Tokeniz
   const auto magic = in.bytes(kMagic.size());
   if (!magic || text_of(*magic) != kMagic)
     return bad_data("'" + path + "' is not a file that par5 compressed: it does not start with \"p5cz\"", path, 0);
+  const auto unknown = [&](const std::string& what, int known) {
+    return bad_data("'" + path + "' needs " + what + ", which this par5 does not know (it has version " +
+                        std::to_string(known) + ")",
+                    path);
+  };
   P5_TRY(const std::uint64_t version, in.varint());
   if (version != kCompressedVersion)
-    return in.error("version " + std::to_string(version) + " of compressed files is not one that this par5 knows");
+    return unknown("version " + std::to_string(version) + " of compressed files", kCompressedVersion);
   P5_TRY(const std::uint64_t arithmetic_version, in.varint());
   if (arithmetic_version != kArithmeticVersion)
-    return in.error("it was coded with version " + std::to_string(arithmetic_version) +
-                    " of the exact arithmetic, which this par5 does not know (it has version " +
-                    std::to_string(kArithmeticVersion) + ")");
+    return unknown("version " + std::to_string(arithmetic_version) + " of the exact arithmetic", kArithmeticVersion);
   P5_TRY(const std::uint64_t arithmetic_number, in.fixed(1));
   P5_TRY(const std::uint64_t window, in.varint());
   if (arithmetic_number > 1 || window < 1 || window > static_cast<std::uint64_t>(kLongestWindow))
@@ -301,6 +315,7 @@ Result<FileCoderSummary> decompress_file(const CodingModel& model, const Tokeniz
 
   Progress progress("decompressing", total, "bytes");
   Sha256 hash;
+  hash.update(in.taken());
   for (std::uint64_t block = 1;; ++block) {
     if (cancelled()) return interrupted();
     P5_TRY(const std::uint64_t raw_bytes, in.varint());
@@ -328,7 +343,7 @@ Result<FileCoderSummary> decompress_file(const CodingModel& model, const Tokeniz
       ++summary.plain_blocks;
     }
     if (!decoded) return in.error("block " + std::to_string(block) + ": " + decoded.error().message);
-    if (raw.size() != raw_bytes || (xxh3_64(as_bytes(raw)) & 0xffffffffu) != checksum)
+    if (raw.size() != raw_bytes || block_checksum(as_bytes(raw), stored) != checksum)
       return in.error("block " + std::to_string(block) + " does not decode to what was compressed");
     hash.update(raw);
     P5_OK(write(as_bytes(raw)));

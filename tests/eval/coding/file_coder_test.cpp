@@ -5,6 +5,7 @@
 
 #include "tests/engine/test_models.h"
 #include "tests/eval/coding/test_tokenizer.h"
+#include "tests/support/nasty_inputs.h"
 
 namespace par5 {
 namespace {

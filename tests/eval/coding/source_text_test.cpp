@@ -6,6 +6,7 @@
 #include <random>
 
 #include "tests/eval/coding/test_tokenizer.h"
+#include "tests/support/nasty_inputs.h"
 
 namespace par5 {
 namespace {
