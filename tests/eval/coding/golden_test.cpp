@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "eval/coding/file_coder.h"
+#include "eval/coding/source_text.h"
 #include "eval/self_test.h"
 #include "tests/engine/test_models.h"
 #include "tests/eval/coding/test_tokenizer.h"
@@ -19,21 +20,15 @@ using testing_support::random_model;
 using testing_support::small_unet;
 
 const std::string kFolder = PAR5_SOURCE_DIR "/tests/eval/coding/golden/";
-constexpr std::string_view kText = 
-    "Not every text is long,\nand this one has\r\n\r\n two  line breaks of each kind; it must be read for ever, caf\xc3\xa9 and all.\n";
+constexpr std::string_view kText =
+    "Not every text is long,\nand this one has\r\n\r\n two  line breaks of each kind; caf\xc3\xa9 \xff.\n";
 
 Artifact tiny_artifact() {
   ModelConfig model = small_unet();
   model.layers = 2;
-  model.width = 24;
-  model.heads = 2;
-  model.kv_heads = 1;
-  model.mlp_width = 48;
-  model.embedding_width = 8;
-  model.context = 32;
   model.vocab = static_cast<std::int64_t>(demo_tokenizer().vocab());
   Artifact artifact;
-  artifact.model = random_model(model, quantizer_of(Grid::quinary, Granularity::group, 24), 5);
+  artifact.model = random_model(model, quantizer_of(Grid::quinary, Granularity::group, 24), 3);
   artifact.tokenizer = demo_tokenizer().data();
   artifact.tokenizer_sha256 = demo_tokenizer().sha256();
   artifact.temperature = 4.0;
@@ -43,7 +38,7 @@ Artifact tiny_artifact() {
 }
 
 std::vector<std::uint16_t> text_tokens(const Tokenizer& tokenizer) {
-  std::vector<std::uint16_t> tokens = tokenizer.encode(kText).value();
+  std::vector<std::uint16_t> tokens = tokenize_source(tokenizer, kText).value().tokens;
   tokens.insert(tokens.begin(), *tokenizer.bos());
   return tokens;
 }
@@ -69,7 +64,7 @@ void refresh() {
   const EncodedArtifact encoded = encode_artifact(tiny_artifact(), {5, 1}).value();
   ASSERT_TRUE(write_file(kFolder + "tiny.par5", encoded.bytes, Overwrite::yes));
   const CodingModel model = load_coding_model(kFolder + "tiny.par5", 1).value();
-  const CodingParameters parameters{Arithmetic::fp32, {ModeKind::chunked, false}, 32, 32, 1};
+  const CodingParameters parameters{Arithmetic::fp32, {ModeKind::chunked, false}, 64, 64, 1};
   const CodedText coded = encode_text(model, parameters, text_tokens(demo_tokenizer()), {"", 1, 2}).value();
   ASSERT_TRUE(write_file(kFolder + "text.p5b", write_bitstream(coded.bitstream).value().bytes, Overwrite::yes));
   std::span<const std::byte> rest = as_bytes(kText);
