@@ -129,11 +129,11 @@ Result<Outcome> decode(const Options& options, const CommonOptions& common) {
   return outcome;
 }
 
-// Starts this program anew with artifact and bitstream only; returns what it reports.
+// Starts this program anew (whatever its name) with artifact and bitstream only; returns what it reports.
 Result<Json> decode_in_another_process(const Options& options, const CommonOptions& common, const std::string& folder,
                                        const std::string& bitstream, const std::string& text) {
   const std::string report = join_path(folder, "decode.json");
-  std::vector<std::string> arguments = {sibling_program("par5"), "prove", options.eval.model, "--decode", bitstream,
+  std::vector<std::string> arguments = {"/proc/self/exe", "prove", options.eval.model, "--decode", bitstream,
                                         "--output", text, "--json", "--force", "--threads",
                                         std::to_string(common.threads)};
   const auto add = [&arguments](const char* flag, const std::string& value) {
