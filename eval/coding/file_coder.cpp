@@ -26,6 +26,9 @@ std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Of a block that the model codes. Tokens that decode to nothing need no text, so their number is bounded on its own.
+std::uint64_t most_tokens(std::uint64_t raw_bytes) { return 2 * raw_bytes + 64; }
+
 struct PlainBlock {
   Codec codec = Codec::raw;
   std::vector<std::byte> bytes;
@@ -62,7 +65,8 @@ class BlockCoder {
   // Nothing where the model does not suit the block or does not give it back.
   Result<std::optional<Coded>> encode(std::span<const std::byte> raw) {
     P5_TRY(const SourceText source, tokenize_source(tokenizer_, text_of(raw)));
-    if (source.byte_pieces * 2 > source.tokens.size()) return std::nullopt;
+    if (source.byte_pieces * 2 > source.tokens.size() || source.tokens.size() > most_tokens(raw.size()))
+      return std::nullopt;
     const std::int64_t lanes = lane_count(source.tokens.size());
     const std::vector<std::vector<std::uint16_t>> texts = lane_texts(source.tokens, lanes);
     const std::vector<std::span<const std::uint16_t>> spans(texts.begin(), texts.end());
@@ -92,8 +96,7 @@ class BlockCoder {
     P5_TRY(const std::uint64_t lanes, in.varint());
     P5_TRY(const std::uint64_t payload_bytes, in.varint());
     P5_TRY(const std::uint64_t changes_bytes, in.varint());
-    // Tokens that decode to nothing need no bytes of text, so their number is bounded on its own.
-    if (tokens > 4 * raw_bytes + 64 || lanes < 1 || lanes > static_cast<std::uint64_t>(kMostLanes))
+    if (tokens > most_tokens(raw_bytes) || lanes < 1 || lanes > static_cast<std::uint64_t>(kMostLanes))
       return bad_data("a block claims " + std::to_string(tokens) + " tokens in " + std::to_string(lanes) + " lanes");
     P5_TRY(const auto payload, in.bytes(payload_bytes));
     P5_TRY(const auto changes, in.bytes(changes_bytes));

@@ -13,6 +13,13 @@ namespace {
 constexpr std::int64_t kTokensAtOnce = 1024;
 constexpr std::int64_t kUsefulLanes = 64;
 
+// Keys and values of the lanes that an encoder chooses by itself, and the most that a decoder accepts.
+constexpr std::int64_t kUsefulBytes = std::int64_t{1} << 28, kMostBytes = std::int64_t{1} << 32;
+
+std::int64_t window_bytes(const ModelConfig& model, std::int64_t window) {
+  return std::max<std::int64_t>(window * model.kv_heads * model.head_width() * model.layers * 8, 1);
+}
+
 std::int64_t length(std::span<const std::uint16_t> tokens) { return static_cast<std::int64_t>(tokens.size()); }
 std::size_t index(std::int64_t value) { return static_cast<std::size_t>(value); }
 
@@ -25,9 +32,7 @@ Interval interval_of(std::span<const std::uint64_t> frequencies, std::uint64_t t
 }  // namespace
 
 std::int64_t lanes_in_memory(const ModelConfig& model, std::int64_t window) {
-  constexpr std::int64_t kBytes = std::int64_t{1} << 28;
-  const std::int64_t each = window * model.kv_heads * model.head_width() * model.layers * 8;
-  return std::clamp<std::int64_t>(kBytes / std::max<std::int64_t>(each, 1), 1, kUsefulLanes);
+  return std::clamp<std::int64_t>(kUsefulBytes / window_bytes(model, window), 1, kUsefulLanes);
 }
 
 Status TokenCoder::enter_window(std::span<const std::uint16_t> known) {
@@ -221,8 +226,11 @@ Result<std::vector<std::vector<std::uint16_t>>> TokenCoder::decode(std::span<con
     state.lanes = resume->lanes;
   }
   if (longest > 0) {
-    P5_TRY(windows_,
-           engine_.make_windows(static_cast<std::int64_t>(lanes.size()), std::min(rule_.window, longest)));
+    const std::int64_t capacity = std::min(rule_.window, longest), count = static_cast<std::int64_t>(lanes.size());
+    if (window_bytes(engine_.model(), capacity) > kMostBytes / count)
+      return resource_limit(std::to_string(count) + " lanes with windows of " + std::to_string(capacity) +
+                            " tokens need more than 4 GiB of keys and values");
+    P5_TRY(windows_, engine_.make_windows(count, capacity));
   }
   while (done < total) {
     if (cancelled()) return interrupted();
