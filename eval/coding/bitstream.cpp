@@ -12,16 +12,9 @@ constexpr std::int64_t kLongestWindow = std::int64_t{1} << 20;
 constexpr std::int64_t kMostTargets = std::int64_t{1} << 40;
 constexpr std::size_t kChecksumBytes = 24;  // artifact, tokens, file
 
-// The numbers of modes and arithmetics in files.
+// By their numbers in files.
 constexpr std::array kModes = {ModeKind::chunked, ModeKind::sliding, ModeKind::document, ModeKind::document_sliding};
 constexpr std::array kArithmetics = {Arithmetic::fp32, Arithmetic::int8};
-
-template <class Value, std::size_t count>
-Result<std::uint8_t> number_of(const std::array<Value, count>& table, Value value) {
-  const auto found = std::find(table.begin(), table.end(), value);
-  if (found == table.end()) return internal_error("bitstreams have no number for this mode or arithmetic");
-  return static_cast<std::uint8_t>(found - table.begin());
-}
 
 // A varint in [lowest, highest].
 Result<std::int64_t> ranged(ByteReader& in, const char* what, std::int64_t lowest, std::int64_t highest) {
@@ -43,6 +36,19 @@ std::int64_t chunked_lane_targets(std::int64_t targets, std::int64_t window, std
 }
 
 }  // namespace
+
+Result<std::uint8_t> arithmetic_number(Arithmetic arithmetic) {
+  const auto found = std::find(kArithmetics.begin(), kArithmetics.end(), arithmetic);
+  if (found != kArithmetics.end()) return static_cast<std::uint8_t>(found - kArithmetics.begin());
+  return usage_error("texts are coded in fp32 or int8, not in " + std::string(arithmetic_name(arithmetic)),
+                     "--arithmetic");
+}
+
+Result<Arithmetic> arithmetic_from_number(std::uint64_t number) {
+  if (number < kArithmetics.size()) return kArithmetics[static_cast<std::size_t>(number)];
+  return bad_data("an arithmetic of " + std::to_string(number) + " is outside 0 … " +
+                  std::to_string(kArithmetics.size() - 1));
+}
 
 ArtifactId artifact_id(std::span<const std::byte> file) {
   const Digest digest = sha256(file);
@@ -69,14 +75,16 @@ std::int64_t Bitstream::targets() const {
 
 Result<WrittenBitstream> write_bitstream(const Bitstream& bitstream) {
   const CodingParameters& parameters = bitstream.parameters;
-  P5_TRY(const std::uint8_t arithmetic, number_of(kArithmetics, parameters.arithmetic));
-  P5_TRY(const std::uint8_t mode, number_of(kModes, parameters.mode.kind));
+  P5_TRY(const std::uint8_t arithmetic, arithmetic_number(parameters.arithmetic));
+  const auto mode = std::find(kModes.begin(), kModes.end(), parameters.mode.kind);
+  if (mode == kModes.end())
+    return usage_error("a text cannot be coded in the mode " + mode_name(parameters.mode) + " yet", "--mode");
   ByteWriter out;
   out.raw(as_bytes(kMagic));
   out.varint(kBitstreamVersion);
   out.varint(kArithmeticVersion);
   out.fixed(arithmetic, 1);
-  out.fixed(mode, 1);
+  out.fixed(static_cast<std::uint64_t>(mode - kModes.begin()), 1);
   out.varint(static_cast<std::uint64_t>(parameters.window));
   if (parameters.sliding()) out.varint(static_cast<std::uint64_t>(parameters.stride));
   if (parameters.by_document()) out.varint(parameters.bos);
@@ -131,7 +139,7 @@ Result<Bitstream> read_bitstream(std::span<const std::byte> bytes, const std::st
   Bitstream bitstream;
   CodingParameters& parameters = bitstream.parameters;
   P5_TRY(const std::int64_t arithmetic, ranged(in, "an arithmetic", 0, kArithmetics.size() - 1));
-  parameters.arithmetic = kArithmetics[static_cast<std::size_t>(arithmetic)];
+  P5_TRY(parameters.arithmetic, arithmetic_from_number(static_cast<std::uint64_t>(arithmetic)));
   P5_TRY(const std::int64_t mode, ranged(in, "a mode", 0, kModes.size() - 1));
   parameters.mode.kind = kModes[static_cast<std::size_t>(mode)];
   P5_TRY(parameters.window, ranged(in, "a window", 1, kLongestWindow));

@@ -32,6 +32,10 @@ struct CodingParameters {
   WindowRule rule() const { return {window, stride, by_document(), bos}; }
 };
 
+// The numbers of arithmetics in files. One that has none is a usage error; a number that means nothing is bad_data.
+Result<std::uint8_t> arithmetic_number(Arithmetic arithmetic);
+Result<Arithmetic> arithmetic_from_number(std::uint64_t number);
+
 // The first eight bytes of the SHA-256 of an artifact's file.
 using ArtifactId = std::array<std::byte, 8>;
 ArtifactId artifact_id(std::span<const std::byte> file);

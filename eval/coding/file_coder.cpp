@@ -234,7 +234,8 @@ Result<FileCoderSummary> compress_file(const CodingModel& model, const Tokenizer
   header.raw(as_bytes(kMagic));
   header.varint(kCompressedVersion);
   header.varint(kArithmeticVersion);
-  header.fixed(options.arithmetic == Arithmetic::int8 ? 1 : 0, 1);
+  P5_TRY(const std::uint8_t arithmetic, arithmetic_number(options.arithmetic));
+  header.fixed(arithmetic, 1);
   header.varint(static_cast<std::uint64_t>(window));
   header.raw(model.id);
   P5_OK(emit(header.bytes()));
@@ -300,21 +301,21 @@ Result<FileCoderSummary> decompress_file(const CodingModel& model, const Tokeniz
   P5_TRY(const std::uint64_t arithmetic_version, in.varint());
   if (arithmetic_version != kArithmeticVersion)
     return unknown("version " + std::to_string(arithmetic_version) + " of the exact arithmetic", kArithmeticVersion);
-  P5_TRY(const std::uint64_t arithmetic_number, in.fixed(1));
+  P5_TRY(const std::uint64_t number, in.fixed(1));
   P5_TRY(const std::uint64_t window, in.varint());
-  if (arithmetic_number > 1 || window < 1 || window > static_cast<std::uint64_t>(kLongestWindow))
+  const auto arithmetic = arithmetic_from_number(number);
+  if (!arithmetic || window < 1 || window > static_cast<std::uint64_t>(kLongestWindow))
     return in.error("its header names no arithmetic or window that there is");
   P5_TRY(const auto id, in.bytes(model.id.size()));
   if (!std::equal(id.begin(), id.end(), model.id.begin()))
     return bad_data("'" + path + "' was compressed with another artifact (SHA-256 " + hex(id) + "…) than this one (" +
                         hex(model.id) + "…)",
                     path);
-  const Arithmetic arithmetic = arithmetic_number == 1 ? Arithmetic::int8 : Arithmetic::fp32;
   P5_TRY(const std::unique_ptr<BlockCoder> coder,
-         BlockCoder::create(model, tokenizer, arithmetic, static_cast<std::int64_t>(window), options));
+         BlockCoder::create(model, tokenizer, *arithmetic, static_cast<std::int64_t>(window), options));
   FileCoderSummary summary;
   summary.kernel = coder->kernel();
-  summary.arithmetic = arithmetic_name(arithmetic);
+  summary.arithmetic = arithmetic_name(*arithmetic);
 
   Progress progress("decompressing", total, "bytes");
   Sha256 hash;
