@@ -155,8 +155,9 @@ Result<Json> decode_in_another_process(const Options& options, const CommonOptio
 Result<CodingParameters> coding_parameters(const Options& options, const ModelConfig& model, std::uint16_t bos) {
   CodingParameters parameters;
   P5_TRY(parameters.mode, mode_from_name(options.mode));
-  if (mode_learns(parameters.mode))
-    return usage_error("a proof of " + options.mode + " is not possible yet: what it learns is not exact");
+  if (mode_learns(parameters.mode) || parameters.mode.unit_temperature)
+    return usage_error("a proof of " + options.mode + " is not possible yet; the modes that are: chunked, sliding, "
+                       "document, document:sliding, at the artifact's own temperature", "--mode");
   P5_TRY(parameters.arithmetic, arithmetic_from_name(options.eval.arithmetic));
   P5_TRY(const Config config, eval_config(options.eval));
   P5_TRY(parameters.window, resolve_window(config.eval, model));
