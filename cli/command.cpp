@@ -1,5 +1,6 @@
 #include "cli/command.h"
 
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -148,12 +149,18 @@ std::string sibling_program(const std::string& name) {
   return join_path(parent_folder(path), name);
 }
 
-Result<int> run_child(const std::vector<std::string>& arguments) {
+Result<int> run_child(const std::vector<std::string>& arguments, const std::string& output) {
   std::vector<char*> raw;
   for (const std::string& argument : arguments) raw.push_back(const_cast<char*>(argument.c_str()));
   raw.push_back(nullptr);
   pid_t child = 0;
-  if (const int failure = ::posix_spawn(&child, raw[0], nullptr, nullptr, raw.data(), environ); failure != 0)
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  if (!output.empty())
+    ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  const int failure = ::posix_spawn(&child, raw[0], &actions, nullptr, raw.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (failure != 0)
     return io_failure("cannot start '" + arguments[0] + "'", arguments[0], failure);
   int status = 0;
   bool forwarded = false;

@@ -2,12 +2,12 @@
 #include "cli/commands.h"
 #include "cli/eval_options.h"
 #include "cli/probe_report.h"
+#include "cli/text_shards.h"
 #include "cli/torch_front.h"
 #include "eval/engine_scorer.h"
 #include "eval/model_file.h"
 #include "eval/report.h"
 #include "eval/self_test.h"
-#include "tokenizer/sharding.h"
 
 namespace par5 {
 namespace {
@@ -100,19 +100,16 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
     return usage_error("--arithmetic and --kernel belong to --engine exact");
   }
   const std::string program = sibling_program("par5-torch");
-  const bool shards = is_folder(options.data) && file_exists(join_path(options.data, kManifestName));
-  if (!exact && (shards || !file_exists(program))) return tl::unexpected(hand_over_to_torch());
-  if (shards) return run_exact(options, common, modes, options.data);
-
-  P5_TRY(const Tokenizer tokenizer, find_tokenizer(options, common));
-  P5_TRY(TextSource text, TextSource::open({options.data}));
-  P5_TRY(const TemporaryFolder folder, TemporaryFolder::create());
-  ShardOptions shard_options;
-  shard_options.threads = common.threads;
-  P5_OK(shard_text(text, tokenizer, folder.path(), shard_options));
-  if (exact) return run_exact(options, common, modes, folder.path());
+  if (!exact && (is_shard_folder(options.data) || !file_exists(program)))
+    return tl::unexpected(hand_over_to_torch());
+  std::optional<Tokenizer> tokenizer;
+  if (!is_shard_folder(options.data)) {
+    P5_TRY(tokenizer, find_tokenizer(options, common));
+  }
+  P5_TRY(const TextShards shards, TextShards::of(options.data, tokenizer, common.threads));
+  if (exact) return run_exact(options, common, modes, shards.folder());
   set_torch_environment();
-  P5_TRY(const int status, run_child(arguments_for_shards(options, common, program, folder.path())));
+  P5_TRY(const int status, run_child(arguments_for_shards(options, common, program, shards.folder())));
   return Outcome{nullptr, "", status};
 }
 

@@ -81,7 +81,8 @@ function(par5_program name)
 endfunction()
 
 file(GLOB par5_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/*.cpp)
-par5_program(par5 SOURCES ${par5_sources} LIBRARIES par5_report par5_budgets par5_eval par5_engine par5_archive par5_pack par5_tokenizer par5_core)
+par5_program(par5 SOURCES ${par5_sources}
+             LIBRARIES par5_report par5_budgets par5_eval_coding par5_eval par5_engine par5_archive par5_pack par5_tokenizer par5_core)
 if(PAR5_TORCH)
   file(GLOB par5_torch_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/torch/*.cpp)
   par5_program(par5-torch SOURCES ${par5_torch_sources} cli/command.cpp cli/version.cpp
