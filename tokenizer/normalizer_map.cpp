@@ -9,8 +9,8 @@
 #include <mutex>
 
 #include "core/hash.h"
+#include "core/protobuf.h"
 #include "core/text.h"
-#include "tokenizer/protobuf.h"
 
 namespace par5 {
 namespace {
