@@ -131,7 +131,7 @@ struct OptimizerConfig {
   bool muon_row_norm = true;
   MuonVariant muon_variant = MuonVariant::muon;
   double normuon_beta2 = 0.95;
-  MuonForm muon_form = MuonForm::gram;
+  MuonForm muon_form = MuonForm::plain;
   double scalar_lr = 0.01;
   double embedding_lr = 0.01;
   double adamw_lr = 3e-4;

@@ -247,7 +247,7 @@ std::vector<SchemaRow> make_schema() {
                  "Decay of that mean square"));
   add(choice_row(
       "optimizer.muon_form", P5_FIELD(optimizer, muon_form), {"plain", "gram"},
-      "gram: Newton–Schulz as a polynomial of the smaller Gram matrix, fewer operations for the same result"));
+      "gram: Newton–Schulz as a polynomial of the smaller Gram matrix, in float32; fewer operations, better small singular values"));
   add(number_row("optimizer.scalar_lr", P5_FIELD(optimizer, scalar_lr), 0, 10, "Adam's rate for calibration tensors"));
   add(number_row("optimizer.embedding_lr", P5_FIELD(optimizer, embedding_lr), 0, 10,
                  "Adam's rate for the token embedding"));

@@ -36,8 +36,7 @@ torch::Tensor plain_form(torch::Tensor x, const NewtonSchulz& options) {
 // P = aI + bA + cA² of every step commutes with A, so that after it A is P·A·P and the product of all P so far is one
 // symmetric matrix.
 torch::Tensor gram_form(const torch::Tensor& x, const NewtonSchulz& options) {
-  const torch::ScalarType wide = x.scalar_type() == torch::kBFloat16 ? torch::kFloat32 : x.scalar_type();
-  torch::Tensor square = torch::mm(x, x.t()).to(wide), product;
+  torch::Tensor square = torch::mm(x, x.t()), product;
   for (std::int64_t i = 0; i < options.iterations; ++i) {
     const auto [a, b, c] = triple(options.coefficients, i);
     torch::Tensor polynomial = torch::addmm(square, square, square, /*beta=*/b, /*alpha=*/c);
@@ -45,7 +44,7 @@ torch::Tensor gram_form(const torch::Tensor& x, const NewtonSchulz& options) {
     product = product.defined() ? torch::mm(polynomial, product) : polynomial;
     if (i + 1 < options.iterations) square = torch::mm(polynomial, torch::mm(square, polynomial));
   }
-  return torch::mm(product.to(x.scalar_type()), x);
+  return torch::mm(product, x);
 }
 
 }  // namespace
@@ -62,9 +61,9 @@ torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& opt
   // The smaller side goes first, so that A = XXᵀ is the smaller of the two squares.
   if (tall) x = x.t();
   const double safety = options.coefficients == MuonCoefficients::polar_express ? kPolarExpressSafety : 1.0;
-  x = (x / (x.norm() * safety + 1e-7)).to(options.type).contiguous();
+  x = (x / (x.norm() * safety + 1e-7)).contiguous();
   const bool gram = options.form == MuonForm::gram && 2 * x.size(1) >= 3 * x.size(0);
-  x = gram ? gram_form(x, options) : plain_form(x, options);
+  x = gram ? gram_form(x, options) : plain_form(x.to(options.type), options);
   return (tall ? x.t() : x).to(wide);
 }
 

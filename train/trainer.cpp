@@ -110,6 +110,7 @@ class Trainer {
       optimizer_.set_steps(position_.optimizer_steps);
       generator_.set_state(generator_state_);
       checkpoint_step_ = position_.step;
+      seconds_before_ = position_.seconds;
       log_info("resumed at step " + grouped(position_.step) + " after " + duration(position_.seconds) + " of training");
     } else {
       movement_.emplace(latent_);
@@ -117,7 +118,7 @@ class Trainer {
     P5_TRY(auto metrics, MetricsLog::open(folder_->metrics(), position_.step));
     recorder_ = std::make_unique<RunRecorder>(config_, std::move(metrics), position_,
                                               optimizer_.groups().front().learning_rate, request_.cap_bytes);
-    return refresh(next_plan());
+    return plan_next_step();
   }
 
   Result<TrainReport> run() {
@@ -164,7 +165,12 @@ class Trainer {
     const double now = elapsed();
     return {run_progress(config_.train, position_.step, now), learning_rate_factor(config_.train, position_.step, now)};
   }
-  StepPlan next_plan() const { return plan_step(config_, position_.step, moment()); }
+  // Settles how the next step will be done and brings the network's weights to it. Once per step: the clock goes on,
+  // and what is recorded must be what was done.
+  Status plan_next_step() {
+    plan_ = plan_step(config_, position_.step, moment());
+    return refresh();
+  }
 
   bool finished() const {
     const TrainConfig& train = config_.train;
@@ -199,9 +205,9 @@ class Trainer {
             {}};
   }
 
-  // The network's weights for a step.
-  Status refresh(const StepPlan& plan) {
-    const ForwardPrecision precision{plan.full_precision, plan.simulate_scale_bits};
+  // The network's weights for the planned step.
+  Status refresh() {
+    const ForwardPrecision precision{plan_.full_precision, plan_.simulate_scale_bits};
     if (Status status = latent_.refresh(network_, precision); !status)
       return tl::unexpected<Error>(diverged("a weight left the finite numbers (" + status.error().message + ")"));
     return {};
@@ -219,9 +225,9 @@ class Trainer {
 
   // Forward and backward over one batch into the latent gradients: the mean cross-entropy, or nothing if a stop was
   // asked for meanwhile.
-  Result<std::optional<double>> accumulate_gradients(const StepPlan& plan) {
+  Result<std::optional<double>> accumulate_gradients() {
     const TrainConfig& train = config_.train;
-    const std::int64_t micro_batches = plan.batch_tokens / train.micro_batch_tokens;
+    const std::int64_t micro_batches = plan_.batch_tokens / train.micro_batch_tokens;
     latent_.clear_gradients();
     network_.set_training(true);
     double loss = 0;
@@ -229,8 +235,8 @@ class Trainer {
       if (request_.stop && request_.stop()) return std::nullopt;
       const Batch batch = loader_->next(train.micro_batch_tokens / train.sequence);
       // Shorter windows are parts of the loader's.
-      const torch::Tensor inputs = batch.inputs.view({-1, plan.sequence}).to(request_.device),
-                          targets = batch.targets.view({-1, plan.sequence}).to(request_.device);
+      const torch::Tensor inputs = batch.inputs.view({-1, plan_.sequence}).to(request_.device),
+                          targets = batch.targets.view({-1, plan_.sequence}).to(request_.device);
       const Network::Loss parts =
           teacher_ ? teacher_->loss(network_, inputs, targets, train) : network_.loss(inputs, targets, train.z_loss);
       loss += parts.cross_entropy.item<double>() / static_cast<double>(micro_batches);
@@ -257,42 +263,40 @@ class Trainer {
 
   // One optimiser step. False: a stop was asked for, and everything is as before the step.
   Result<bool> step() {
-    const StepPlan plan = next_plan();
-    P5_TRY(const std::optional<double> loss, accumulate_gradients(plan));
+    P5_TRY(const std::optional<double> loss, accumulate_gradients());
     if (!loss) {
       loader_->seek(position_.loader);
       return false;
     }
-    update(plan.moment.rate_factor, plan.momentum);
+    update(plan_.moment.rate_factor, plan_.momentum);
     ++position_.step;
-    position_.tokens += plan.batch_tokens;
+    position_.tokens += plan_.batch_tokens;
     position_.loader = loader_->position();
     position_.optimizer_steps = optimizer_.steps();
     position_.seconds = elapsed();
     generator_state_.copy_(generator_.get_state());
-    recorder_->add_step(plan, *loss);
-    P5_OK(refresh(next_plan()));
+    recorder_->add_step(plan_, *loss);
+    P5_OK(plan_next_step());
     return true;
   }
 
   // Steps that warm caches and allocators up before the clock starts; their effect is undone.
   Status discarded_warmup() {
     if (config_.train.discarded_warmup_steps == 0 || position_.step > 0) return {};
-    const StepPlan plan = next_plan();
     std::vector<torch::Tensor> saved;
     for (const NamedTensor& entry : state_tensors()) saved.push_back(entry.tensor.clone());
     for (std::int64_t i = 0; i < config_.train.discarded_warmup_steps; ++i) {
-      P5_TRY(const std::optional<double> loss, accumulate_gradients(plan));
+      P5_TRY(const std::optional<double> loss, accumulate_gradients());
       if (!loss) return interrupted();
-      update(1.0, plan.momentum);
-      P5_OK(refresh(plan));
+      update(1.0, plan_.momentum);
+      P5_OK(refresh());
     }
     const std::vector<NamedTensor> tensors = state_tensors();
     for (std::size_t i = 0; i < saved.size(); ++i) torch::Tensor(tensors[i].tensor).copy_(saved[i]);
     generator_.set_state(generator_state_);
     optimizer_.set_steps(0);
     loader_->seek(position_.loader);
-    return refresh(plan);
+    return refresh();
   }
 
   static std::size_t threads() { return static_cast<std::size_t>(at::get_num_threads()); }
@@ -429,6 +433,7 @@ class Trainer {
   std::optional<MovementCheck> movement_;
   std::vector<std::string> unmoved_;
   RunPosition position_;  // after the last finished step
+  StepPlan plan_;         // of the next step
   Clock::time_point started_ = Clock::now(), last_checkpoint_ = started_;
   double seconds_before_ = 0;  // the clock's reading when this session began
   std::int64_t first_step_ = 0;

@@ -132,8 +132,8 @@ TEST_F(TrainCommandTest, KilledRunsContinueFromAWholeCheckpoint) {
   }
   const Finished done = par5(command + (resume.empty() ? "--force" : resume));
   ASSERT_EQ(done.status, 0) << done.error;
-  EXPECT_EQ(read_text_file(join_path(killed, "model.safetensors")).value(),
-            read_text_file(join_path(straight, "model.safetensors")).value());
+  EXPECT_TRUE(read_text_file(join_path(killed, "model.safetensors")).value() ==
+              read_text_file(join_path(straight, "model.safetensors")).value());
 }
 
 TEST_F(TrainCommandTest, PairedRunsShareSeedsAndTellTheDifference) {

@@ -128,7 +128,7 @@ TEST_F(TrainerTest, TheSameSeedGivesTheSameBytes) {
     ASSERT_TRUE(train(a));
     ASSERT_TRUE(train(b));
     ASSERT_TRUE(train(other));
-    EXPECT_EQ(bytes(a, "model.safetensors"), bytes(b, "model.safetensors")) << precision;
+    EXPECT_TRUE(bytes(a, "model.safetensors") == bytes(b, "model.safetensors")) << precision;
     EXPECT_NE(bytes(a, "model.safetensors"), bytes(other, "model.safetensors"));
   }
 }
@@ -157,7 +157,7 @@ TEST_F(TrainerTest, ResumeIsBitExact) {
     const auto resumed = train(halves);
     ASSERT_TRUE(resumed) << resumed.error().message;
     EXPECT_EQ(resumed->steps, 12);
-    EXPECT_EQ(bytes(straight, "model.safetensors"), bytes(halves, "model.safetensors")) << "kind " << kind;
+    EXPECT_TRUE(bytes(straight, "model.safetensors") == bytes(halves, "model.safetensors")) << "kind " << kind;
   }
 }
 
@@ -165,7 +165,7 @@ TEST_F(TrainerTest, DiscardedWarmupLeavesNoTrace) {
   TrainRequest plain = request("plain"), warmed = request("warmed", {"train.discarded_warmup_steps=3"});
   ASSERT_TRUE(train(plain));
   ASSERT_TRUE(train(warmed));
-  EXPECT_EQ(bytes(plain, "model.safetensors"), bytes(warmed, "model.safetensors"));
+  EXPECT_TRUE(bytes(plain, "model.safetensors") == bytes(warmed, "model.safetensors"));
 }
 
 TEST_F(TrainerTest, AccumulatedMicroBatchesAreTheWholeBatch) {
@@ -193,7 +193,7 @@ TEST_F(TrainerTest, StopsByTheClockBeforeItIsOver) {
   // A step is not begun if by the mean of the others it would end too late. The bound only says that it stops: how
   // late a busy machine is, is not this test's matter.
   EXPECT_LT(report->train_seconds, 60);
-  EXPECT_GT(metrics(run).back()["progress"], 0.4);
+  EXPECT_GT(metrics(run).back()["progresses"].back(), 0.4);
 }
 
 TEST_F(TrainerTest, DivergedRunKeepsTheLastCheckpoint) {
@@ -268,7 +268,7 @@ TEST_F(TrainerTest, ReplayRepeatsAWallClockRunBitForBit) {
   ASSERT_TRUE(replayed) << replayed.error().message;
   EXPECT_EQ(replayed->steps, first->steps);
   EXPECT_EQ(replayed->tokens, first->tokens);
-  EXPECT_EQ(bytes(clocked, "model.safetensors"), bytes(again, "model.safetensors"));
+  EXPECT_TRUE(bytes(clocked, "model.safetensors") == bytes(again, "model.safetensors"));
 
   TrainRequest missing = request("missing");
   missing.replay = folder_.at("nowhere");
@@ -299,7 +299,7 @@ TEST_F(TrainerTest, AveragedWeightsAreWhatCheckpointsHold) {
   ASSERT_FALSE(train(halves));
   halves.stop = nullptr, halves.resume = true;
   ASSERT_TRUE(train(halves));
-  EXPECT_EQ(bytes(averaged, "model.safetensors"), bytes(halves, "model.safetensors"));
+  EXPECT_TRUE(bytes(averaged, "model.safetensors") == bytes(halves, "model.safetensors"));
 }
 
 TEST_F(TrainerTest, NamesTensorsThatNeverMove) {
@@ -463,7 +463,7 @@ TEST_F(TrainerTest, NoConfigurationKeyIsDead) {
                                                     {"optimizer.muon_coefficients", "polar_express"},
                                                     {"optimizer.muon_row_norm", "false"},
                                                     {"optimizer.muon_variant", "normuon"},
-                                                    {"optimizer.muon_form", "plain"},
+                                                    {"optimizer.muon_form", "gram"},
                                                     {"optimizer.scalar_lr", "0.1"},
                                                     {"optimizer.embedding_lr", "0.1"},
                                                     {"optimizer.adam_beta1", "0.5"},
@@ -475,9 +475,8 @@ TEST_F(TrainerTest, NoConfigurationKeyIsDead) {
   const std::map<std::string, std::vector<std::string>> companions = {
       {"model.backbone", {"model.kv_heads=2", "model.embedding_width=32"}},
       {"model.rope_angles", {"model.rope_base=3"}},
-      {"model.norm", {}},
-      {"train.scale_qat_fraction", {"quantizer.scale_bits=4"}},
-      {"train.micro_batch_tokens", {}}};
+      {"model.rope_scaling", {"model.rope_max_context=64"}},
+      {"train.scale_qat_fraction", {"quantizer.scale_bits=4"}}};
   const std::vector<std::string> base = {"train.steps=3", "train.warmdown_fraction=0.5", "train.init_std=0.05",
                                          "train.embedding_init_std=0.05"};
   const auto weights = [&](const std::string& run, std::vector<std::string> changes) {
@@ -506,7 +505,7 @@ TEST_F(TrainerTest, NoConfigurationKeyIsDead) {
     std::vector<std::string> flipped = companion;
     flipped.push_back(key.name + "=" + other.at(key.name));
     const std::string with = weights("with-" + key.name, flipped), without = weights("without-" + key.name, companion);
-    EXPECT_NE(with, without) << key.name << " = " << other.at(key.name) << " changed no weight in three steps";
+    EXPECT_TRUE(with != without) << key.name << " = " << other.at(key.name) << " changed no weight in three steps";
   }
 }
 
