@@ -5,13 +5,14 @@ PRESET ?= $(if $(filter OFF,$(PAR5_TORCH)),notorch,release)
 BUILD := $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 AREA ?=
 
-.PHONY: help setup configure build demo test test-long bench bench-long fuzz fmt lint clean
+.PHONY: help setup configure build demo minigolf test test-long bench bench-long fuzz fmt lint clean
 
 help:
 	@echo "par5 $$(cat VERSION): size-capped language models with five-level weights"
 	@echo "  make setup      install Debian packages and LibTorch (what is missing)"
 	@echo "  make build      configure and build (PAR5_TORCH=OFF: without LibTorch)"
 	@echo "  make demo       set up, build, and go from text to an audited, scored artifact"
+	@echo "  make minigolf   ten minutes of training for 1,000,000 bytes on enwiki-long (SHARED=DIR, OUT=DIR)"
 	@echo "  make test       set up, build and run the quick tests"
 	@echo "  make test-long  the tests that take minutes"
 	@echo "  make bench      measure the figures of docs/figures.md (AREA=pack|archive|train|eval|engine)"
@@ -30,6 +31,10 @@ build: setup
 demo: setup
 	@tools/build programs $(PRESET) $(JOBS)
 	@tools/demo $(BUILD)/bin/par5
+
+minigolf: setup
+	@tools/build programs $(PRESET) $(JOBS)
+	@SHARED="$(SHARED)" OUT="$(OUT)" tools/minigolf $(BUILD)/bin/par5
 
 test: build
 	@tools/build test $(PRESET) $(JOBS)

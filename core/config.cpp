@@ -1,9 +1,10 @@
 #include "core/config.h"
 
+#include <toml++/toml.h>
+
 #include <algorithm>
 #include <cctype>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "core/config_schema.h"
 #include "core/file.h"
@@ -40,8 +41,9 @@ tl::unexpected<Error> unknown_key(const std::string& name, const std::string& wh
 Result<std::string> scalar_text(const toml::node& node, const SchemaRow& row) {
   if (const auto* text = node.as_string()) {
     if (row.kind != ValueKind::text && row.kind != ValueKind::choice)
-      return usage_error(row.name + " takes a " + (row.kind == ValueKind::boolean ? "boolean" : "number") + ", not a string",
-                         row.name);
+      return usage_error(
+          row.name + " takes a " + (row.kind == ValueKind::boolean ? "boolean" : "number") + ", not a string",
+          row.name);
     return text->get();
   }
   if (row.kind == ValueKind::text || row.kind == ValueKind::choice)
@@ -113,11 +115,21 @@ std::vector<ConfigKey> config_keys() {
   for (const SchemaRow& row : schema()) {
     ConfigKey key{row.name, {}, row.get(defaults), {}, row.help};
     switch (row.kind) {
-      case ValueKind::integer: key.type = "integer"; break;
-      case ValueKind::number: key.type = "number"; break;
-      case ValueKind::boolean: key.type = "boolean"; break;
-      case ValueKind::text: key.type = "text"; break;
-      case ValueKind::choice: key.type = join(row.choices, " | "); break;
+      case ValueKind::integer:
+        key.type = "integer";
+        break;
+      case ValueKind::number:
+        key.type = "number";
+        break;
+      case ValueKind::boolean:
+        key.type = "boolean";
+        break;
+      case ValueKind::text:
+        key.type = "text";
+        break;
+      case ValueKind::choice:
+        key.type = join(row.choices, " | ");
+        break;
     }
     if (row.kind == ValueKind::integer || row.kind == ValueKind::number)
       key.range = shortest(row.lowest) + " … " + shortest(row.highest);
@@ -142,7 +154,8 @@ Status LoadedConfig::apply_toml(std::string_view text, const std::string& origin
   } catch (const toml::parse_error& error) {
     std::ostringstream place;
     place << error.source().begin;
-    return bad_data("'" + origin + "' is not valid TOML: " + std::string(error.description()) + " at " + place.str(), origin);
+    return bad_data("'" + origin + "' is not valid TOML: " + std::string(error.description()) + " at " + place.str(),
+                    origin);
   }
   for (const auto& [section, content] : root) {
     const auto* table = content.as_table();
@@ -205,22 +218,28 @@ Status check_model(const ModelConfig& model, const QuantizerConfig& quantizer) {
   const auto text = [](std::int64_t value) { return std::to_string(value); };
   const auto impossible = [](const std::string& message, const std::string& key) { return usage_error(message, key); };
   if (model.width % model.heads != 0)
-    return impossible("model.width " + text(model.width) + " is not divisible by model.heads " + text(model.heads), "model.heads");
+    return impossible("model.width " + text(model.width) + " is not divisible by model.heads " + text(model.heads),
+                      "model.heads");
   if (model.heads % model.kv_heads != 0)
-    return impossible("model.heads " + text(model.heads) + " is not divisible by model.kv_heads " + text(model.kv_heads),
-                      "model.kv_heads");
+    return impossible(
+        "model.heads " + text(model.heads) + " is not divisible by model.kv_heads " + text(model.kv_heads),
+        "model.kv_heads");
   if (model.backbone == Backbone::unet && model.head_width() % 2 != 0)
-    return impossible("RoPE needs an even head width; model.width / model.heads is " + text(model.head_width()), "model.heads");
+    return impossible("RoPE needs an even head width; model.width / model.heads is " + text(model.head_width()),
+                      "model.heads");
   if (model.embedding_width > model.width)
-    return impossible("model.embedding_width " + text(model.embedding_width) + " is larger than model.width " + text(model.width),
-                      "model.embedding_width");
+    return impossible(
+        "model.embedding_width " + text(model.embedding_width) + " is larger than model.width " + text(model.width),
+        "model.embedding_width");
   if (model.backbone == Backbone::gpt2) {
     if (model.kv_heads != model.heads)
-      return impossible("the gpt2 backbone has one key/value head per query head; set model.kv_heads = " + text(model.heads),
-                        "model.kv_heads");
+      return impossible(
+          "the gpt2 backbone has one key/value head per query head; set model.kv_heads = " + text(model.heads),
+          "model.kv_heads");
     if (model.factored_embedding())
-      return impossible("the gpt2 backbone has no embedding projections; set model.embedding_width = " + text(model.width),
-                        "model.embedding_width");
+      return impossible(
+          "the gpt2 backbone has no embedding projections; set model.embedding_width = " + text(model.width),
+          "model.embedding_width");
     if (model.activation == Activation::swiglu)
       return impossible("the gpt2 backbone has no gate matrix, so swiglu is for unet only", "model.activation");
   } else if (model.embedding_storage == EmbeddingStorage::quantized && model.factored_embedding()) {
@@ -230,10 +249,11 @@ Status check_model(const ModelConfig& model, const QuantizerConfig& quantizer) {
     return impossible("model.rope_max_context is smaller than model.context", "model.rope_max_context");
   const std::int64_t bits = quantizer.scale_bits;
   if (bits != 4 && bits != 5 && bits != 6 && bits != 8 && bits != 16)
-    return impossible("quantizer.scale_bits is " + text(bits) + "; it is one of 4, 5, 6, 8, 16", "quantizer.scale_bits");
+    return impossible("quantizer.scale_bits is " + text(bits) + "; it is one of 4, 5, 6, 8, 16",
+                      "quantizer.scale_bits");
   if (quantizer.granularity == Granularity::group) {
-    for (const auto& [name, inputs] : {std::pair<const char*, std::int64_t>{"model.width", model.width},
-                                       {"model.mlp_width", model.mlp_width}})
+    for (const auto& [name, inputs] :
+         {std::pair<const char*, std::int64_t>{"model.width", model.width}, {"model.mlp_width", model.mlp_width}})
       if (inputs % quantizer.group != 0)
         return impossible("quantizer.group " + text(quantizer.group) + " does not divide " + name + " " + text(inputs),
                           "quantizer.group");
@@ -247,14 +267,34 @@ Status LoadedConfig::check() const {
   if (train.steps == 0 && train.max_seconds == 0)
     return usage_error("train.steps and train.max_seconds are both 0: the run would never end", "train.steps");
   if (train.batch_tokens % train.sequence != 0)
-    return usage_error("train.batch_tokens " + std::to_string(train.batch_tokens) + " is not a multiple of train.sequence " +
-                           std::to_string(train.sequence), "train.batch_tokens");
+    return usage_error("train.batch_tokens " + std::to_string(train.batch_tokens) +
+                           " is not a multiple of train.sequence " + std::to_string(train.sequence),
+                       "train.batch_tokens");
   if (train.micro_batch_tokens % train.sequence != 0 || train.batch_tokens % train.micro_batch_tokens != 0)
     return usage_error("train.micro_batch_tokens " + std::to_string(train.micro_batch_tokens) +
-                           " must be a multiple of train.sequence and divide train.batch_tokens", "train.micro_batch_tokens");
+                           " must be a multiple of train.sequence and divide train.batch_tokens",
+                       "train.micro_batch_tokens");
+  if (train.batch_start_tokens > 0 &&
+      (train.batch_start_tokens > train.batch_tokens || train.batch_start_tokens % train.micro_batch_tokens != 0))
+    return usage_error("train.batch_start_tokens " + std::to_string(train.batch_start_tokens) +
+                           " must be a multiple of train.micro_batch_tokens and at most train.batch_tokens",
+                       "train.batch_start_tokens");
+  if (train.sequence_start > 0) {
+    const std::int64_t times = train.sequence / train.sequence_start;
+    if (train.sequence % train.sequence_start != 0 || (times & (times - 1)) != 0)
+      return usage_error("train.sequence " + std::to_string(train.sequence) + " is not train.sequence_start " +
+                             std::to_string(train.sequence_start) + " times a power of two",
+                         "train.sequence_start");
+  }
+  if (train.learned_scale == LearnedScale::row && values_.quantizer.granularity == Granularity::tensor)
+    return usage_error(
+        "train.learned_scale = \"row\" needs a stored scale per row or group; "
+        "with quantizer.granularity = \"tensor\" use \"group\"",
+        "train.learned_scale");
   if (values_.model.backbone == Backbone::gpt2 && train.sequence > values_.model.context)
     return usage_error("train.sequence " + std::to_string(train.sequence) + " is beyond the " +
-                           std::to_string(values_.model.context) + " learned positions", "train.sequence");
+                           std::to_string(values_.model.context) + " learned positions",
+                       "train.sequence");
   return {};
 }
 

@@ -30,6 +30,12 @@ enum class Order { sequential, shuffled_windows };
 enum class WarmdownShape { linear, cosine };
 enum class OptimizerKind { muon, adamw };
 enum class MuonCoefficients { quintic, polar_express };
+// normuon also divides every row of the orthogonalised update by its running root mean square.
+enum class MuonVariant { muon, normuon };
+// How Newton–Schulz is computed: as it is written, or as a polynomial of the smaller Gram matrix.
+enum class MuonForm { plain, gram };
+// Learned factors on the quantiser's scales: none, one per row, one per stored scale.
+enum class LearnedScale { none, row, group };
 // Test-time training: the optimiser, how its rate goes over an evaluation, and which matrices LoRA factors sit on.
 enum class TttOptimizer { sgd, lars, adamw };
 enum class TttSchedule { constant, cosine };
@@ -75,8 +81,8 @@ struct QuantizerConfig {
 
 struct DataConfig {
   Order order = Order::shuffled_windows;
-  std::int64_t vocab = 4096;               // `demo` and `tokenizer train` without --vocab
-  std::int64_t shard_tokens = 100000000;   // tokens in one shard file
+  std::int64_t vocab = 4096;              // `demo` and `tokenizer train` without --vocab
+  std::int64_t shard_tokens = 100000000;  // tokens in one shard file
 };
 
 struct TrainConfig {
@@ -84,9 +90,21 @@ struct TrainConfig {
   std::int64_t steps = 0;      // 0: no limit by steps
   double max_seconds = 600.0;  // 0: no limit by time
   std::int64_t batch_tokens = 8192;
+  std::int64_t batch_start_tokens = 0;  // 0: no ramp
+  double batch_ramp_fraction = 0.3;
   std::int64_t micro_batch_tokens = 8192;
   std::int64_t sequence = 512;
+  std::int64_t sequence_start = 0;  // 0: no ramp
+  double sequence_ramp_fraction = 0.3;
   Precision precision = Precision::bfloat16;
+  bool quantize = true;  // false: full precision, for a teacher
+  double soft_quantization_fraction = 0.0;
+  double scale_qat_fraction = 0.0;
+  LearnedScale learned_scale = LearnedScale::none;
+  std::string teacher;  // checkpoint to distil from, or empty
+  double distillation_weight = 0.5;
+  double distillation_temperature = 1.0;
+  double ema_decay = 0.0;  // 0: none
   std::int64_t discarded_warmup_steps = 0;
   std::int64_t warmup_steps = 0;
   double warmdown_fraction = 0.4;
@@ -98,9 +116,12 @@ struct TrainConfig {
   double embedding_init_std = 0.005;
   double checkpoint_seconds = 300.0;
   std::int64_t keep_checkpoints = 1;
+  bool keep_best = false;
   std::int64_t log_every = 10;
-  std::int64_t validate_every = 0;         // steps; 0: only at the end
-  std::int64_t validate_tokens = 0;        // 0: the whole validation set
+  std::int64_t validate_every = 0;   // steps; 0: only at the end
+  std::int64_t validate_tokens = 0;  // 0: the whole validation set
+  std::int64_t sample_every = 0;     // steps; 0: no samples of text
+  std::int64_t sample_tokens = 64;
 };
 
 struct OptimizerConfig {
@@ -112,6 +133,9 @@ struct OptimizerConfig {
   std::int64_t muon_iterations = 3;
   MuonCoefficients muon_coefficients = MuonCoefficients::quintic;
   bool muon_row_norm = true;
+  MuonVariant muon_variant = MuonVariant::muon;
+  double normuon_beta2 = 0.95;
+  MuonForm muon_form = MuonForm::plain;
   double scalar_lr = 0.01;
   double embedding_lr = 0.01;
   double adamw_lr = 3e-4;

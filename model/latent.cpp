@@ -70,61 +70,106 @@ std::span<float> mutable_floats(torch::Tensor& tensor) {
   return {tensor.mutable_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
 }
 
-// The values that the stored tensor would stand for; `value` on the CPU, contiguous.
-Status to_stored_precision(const LatentWeight& weight, const QuantizerConfig& quantizer, torch::Tensor& out) {
-  const torch::Tensor value = weight.value.cpu().contiguous();
-  if (weight.spec.storage == Storage::quantized)
-    return quantize_dequantize(weight.spec.name, weight.spec.shape, floats(value), quantizer, mutable_floats(out));
-  P5_TRY(const StoredTensor stored, store_tensor(weight.spec, floats(value), quantizer));
-  const std::vector<float> values = stored.values();
-  std::memcpy(out.mutable_data_ptr<float>(), values.data(), values.size() * sizeof(float));
-  return {};
-}
-
 }  // namespace
 
-LatentWeights::LatentWeights(const ModelConfig& model, const QuantizerConfig& quantizer, torch::Device device)
+LatentWeights::LatentWeights(const ModelConfig& model, const QuantizerConfig& quantizer, torch::Device device,
+                             LearnedScale learned)
     : model_(model), quantizer_(quantizer) {
-  for (TensorSpec& spec : tensor_specs(model)) {
+  const auto add = [&](TensorSpec spec, double value) {
     const auto options = torch::dtype(torch::kFloat32).device(device);
-    torch::Tensor value = torch::zeros(spec.shape, options), gradient = torch::zeros(spec.shape, options);
-    weights_.push_back({std::move(spec), std::move(value), std::move(gradient)});
+    torch::Tensor values = torch::full(spec.shape, value, options), gradient = torch::zeros(spec.shape, options);
+    weights_.push_back({std::move(spec), std::move(values), std::move(gradient)});
+  };
+  const std::vector<TensorSpec> specs = tensor_specs(model);
+  for (const TensorSpec& spec : specs) add(spec, 0.0);
+  corrections_.assign(specs.size(), 0);
+  if (learned == LearnedScale::none) return;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].storage != Storage::quantized) continue;
+    const std::int64_t scales = scale_count(specs[i].shape, quantizer);
+    const std::int64_t count = learned == LearnedScale::row ? specs[i].shape[0] : scales;
+    corrections_[i] = weights_.size();
+    add({correction_name(specs[i].name), {count}, Storage::fp16, true}, 1.0);
   }
 }
 
 LatentWeights::LatentWeights(const ModelConfig& model, const QuantizerConfig& quantizer, const InitialWeights& initial,
-                             torch::Device device)
-    : LatentWeights(model, quantizer, device) {
-  for (LatentWeight& weight : weights_) {
-    torch::Tensor value = torch::zeros(weight.spec.shape);
-    fill_initial(weight.spec, model, initial, value);
-    weight.value.copy_(value);
+                             torch::Device device, LearnedScale learned)
+    : LatentWeights(model, quantizer, device, learned) {
+  for (std::size_t i = 0; i < corrections_.size(); ++i) {
+    torch::Tensor value = torch::zeros(weights_[i].spec.shape);
+    fill_initial(weights_[i].spec, model, initial, value);
+    weights_[i].value.copy_(value);
   }
 }
 
 Result<LatentWeights> LatentWeights::from_checkpoint(const MatchedTensors& matched, const ModelConfig& model,
                                                      const QuantizerConfig& quantizer, torch::Device device) {
-  LatentWeights latent(model, quantizer, device);
-  for (std::size_t i = 0; i < latent.weights_.size(); ++i) {
-    P5_TRY(std::vector<float> values, to_floats(matched.tensors[i]));
-    latent.weights_[i].value.copy_(torch::from_blob(values.data(), latent.weights_[i].spec.shape, torch::kFloat32));
+  bool corrected = false;
+  for (const auto& correction : matched.corrections) corrected = corrected || correction.has_value();
+  LatentWeights latent(model, quantizer, device, corrected ? LearnedScale::group : LearnedScale::none);
+  const auto load = [](const TensorView& from, LatentWeight& to) -> Status {
+    P5_TRY(std::vector<float> values, to_floats(from));
+    if (static_cast<std::int64_t>(values.size()) != to.value.numel())
+      return bad_data("tensor '" + from.name + "' has " + std::to_string(values.size()) +
+                          " values where the quantiser needs " + std::to_string(to.value.numel()),
+                      {}, std::nullopt, from.name);
+    to.value.copy_(torch::from_blob(values.data(), to.spec.shape, torch::kFloat32));
+    return {};
+  };
+  for (std::size_t i = 0; i < matched.tensors.size(); ++i) {
+    P5_OK(load(matched.tensors[i], latent.weights_[i]));
+    if (matched.corrections[i]) P5_OK(load(*matched.corrections[i], latent.weights_[latent.corrections_[i]]));
   }
   return latent;
 }
 
-Status LatentWeights::refresh(Network& network) {
+std::vector<float> LatentWeights::corrections_of(std::size_t index) const {
+  if (corrections_[index] == 0) return {};
+  const torch::Tensor factors = weights_[corrections_[index]].value.cpu().contiguous();
+  const std::int64_t scales = scale_count(weights_[index].spec.shape, quantizer_), repeats = scales / factors.numel();
+  std::vector<float> values;
+  for (const float factor : floats(factors)) values.insert(values.end(), static_cast<std::size_t>(repeats), factor);
+  return values;
+}
+
+// Into `out`, float32 on the CPU, of the tensor's shape.
+Status LatentWeights::effective_values(std::size_t index, const ForwardPrecision& precision, torch::Tensor& out) const {
+  const LatentWeight& weight = weights_[index];
+  const torch::Tensor value = weight.value.cpu().contiguous();
+  if (precision.full >= 1) {
+    out.copy_(value);
+    return {};
+  }
+  const bool simple = weight.spec.storage == Storage::quantized && corrections_[index] == 0 && !precision.scale_bits;
+  if (simple) {
+    P5_OK(quantize_dequantize(weight.spec.name, weight.spec.shape, floats(value), quantizer_, mutable_floats(out)));
+  } else {
+    QuantizerConfig quantizer = quantizer_;
+    if (!precision.scale_bits) quantizer.scale_bits = 16;
+    P5_TRY(const StoredTensor stored, store_tensor(weight.spec, floats(value), quantizer, 1, corrections_of(index)));
+    const std::vector<float> values = stored.values();
+    std::memcpy(out.mutable_data_ptr<float>(), values.data(), values.size() * sizeof(float));
+  }
+  if (precision.full > 0) out.mul_(1 - precision.full).add_(value, precision.full);
+  return {};
+}
+
+Status LatentWeights::refresh(Network& network, const ForwardPrecision& precision) {
   const torch::NoGradGuard no_gradients;
-  const auto count = static_cast<std::int64_t>(weights_.size());
-  std::vector<std::optional<Error>> errors(weights_.size());
+  precision_ = precision;
+  const auto count = static_cast<std::int64_t>(corrections_.size());
+  std::vector<std::optional<Error>> errors(corrections_.size());
   at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
     const torch::NoGradGuard no_gradients_here;
     for (std::int64_t i = begin; i < end; ++i) {
-      torch::Tensor out = torch::empty(weights_[i].spec.shape);
-      if (Status status = to_stored_precision(weights_[i], quantizer_, out); !status) {
-        errors[i] = std::move(status).error();
+      const auto index = static_cast<std::size_t>(i);
+      torch::Tensor out = torch::empty(weights_[index].spec.shape);
+      if (Status status = effective_values(index, precision, out); !status) {
+        errors[index] = std::move(status).error();
         continue;
       }
-      network.weights()[i].effective.copy_(out);
+      network.weights()[index].effective.copy_(out);
     }
   });
   for (std::optional<Error>& error : errors)
@@ -134,7 +179,7 @@ Status LatentWeights::refresh(Network& network) {
 
 void LatentWeights::collect_gradients(Network& network, double factor) {
   const torch::NoGradGuard no_gradients;
-  for (std::size_t i = 0; i < weights_.size(); ++i) {
+  for (std::size_t i = 0; i < corrections_.size(); ++i) {
     torch::Tensor& effective = network.weights()[i].effective;
     if (!effective.grad().defined()) continue;
     weights_[i].gradient.add_(effective.grad(), factor);
@@ -142,15 +187,44 @@ void LatentWeights::collect_gradients(Network& network, double factor) {
   }
 }
 
+// A factor c scales its group's quantised weights q · s · c, so its gradient is the sum of gradient · (q · s · c) / c.
+void LatentWeights::finish_gradients(const Network& network) {
+  const torch::NoGradGuard no_gradients;
+  for (std::size_t i = 0; i < corrections_.size(); ++i) {
+    if (corrections_[i] == 0) continue;
+    LatentWeight& factors = weights_[corrections_[i]];
+    torch::Tensor quantized = network.weights()[i].effective.to(torch::kFloat32);
+    if (precision_.full > 0) quantized = quantized - precision_.full * weights_[i].value;
+    const torch::Tensor along = (weights_[i].gradient * quantized).view({factors.value.numel(), -1}).sum(1);
+    factors.gradient.copy_(along / factors.value);
+  }
+}
+
 void LatentWeights::clear_gradients() {
   for (LatentWeight& weight : weights_) weight.gradient.zero_();
 }
 
+Result<StoredModel> LatentWeights::stored(std::size_t threads) const {
+  StoredModel stored{model_, quantizer_, {}};
+  for (std::size_t i = 0; i < corrections_.size(); ++i) {
+    const torch::Tensor value = weights_[i].value.cpu().contiguous();
+    P5_TRY(auto tensor, store_tensor(weights_[i].spec, floats(value), quantizer_, threads, corrections_of(i)));
+    stored.tensors.push_back(std::move(tensor));
+  }
+  return stored;
+}
+
 std::vector<Tensor> LatentWeights::tensors() const {
   std::vector<Tensor> tensors;
-  for (const LatentWeight& weight : weights_) {
-    const torch::Tensor value = weight.value.cpu().contiguous();
-    tensors.push_back(Tensor::from_floats(weight.spec.name, weight.spec.shape, floats(value)));
+  for (std::size_t i = 0; i < corrections_.size(); ++i) {
+    const torch::Tensor value = weights_[i].value.cpu().contiguous();
+    tensors.push_back(Tensor::from_floats(weights_[i].spec.name, weights_[i].spec.shape, floats(value)));
+  }
+  for (std::size_t i = 0; i < corrections_.size(); ++i) {
+    if (corrections_[i] == 0) continue;
+    const std::vector<float> factors = corrections_of(i);
+    tensors.push_back(
+        Tensor::from_floats(weights_[corrections_[i]].spec.name, {static_cast<std::int64_t>(factors.size())}, factors));
   }
   return tensors;
 }

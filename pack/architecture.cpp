@@ -84,12 +84,14 @@ std::vector<TensorSpec> gpt2_specs(const ModelConfig& model) {
   return specs;
 }
 
-// Published checkpoints carry these although they do nothing.
-bool carries_nothing(const TensorView& tensor) {
-  if (tensor.name == "lm_head.weight") return true;
-  if (!tensor.name.ends_with(".scale_correction")) return false;
+bool all_ones(const TensorView& tensor) {
   const auto values = to_floats(tensor);
   return values && std::all_of(values->begin(), values->end(), [](float v) { return v == 1.0f; });
+}
+
+// Published checkpoints carry these although they do nothing.
+bool carries_nothing(const TensorView& tensor) {
+  return tensor.name == "lm_head.weight" || (tensor.name.ends_with(".scale_correction") && all_ones(tensor));
 }
 
 }  // namespace
@@ -135,6 +137,12 @@ std::vector<TensorPart> tensor_parts(const TensorSpec& spec, const ModelConfig& 
           {spec.name + ":v", model.width + kv, kv}};
 }
 
+std::string correction_name(std::string_view tensor_name) {
+  constexpr std::string_view kWeight = ".weight";
+  if (tensor_name.ends_with(kWeight)) tensor_name.remove_suffix(kWeight.size());
+  return std::string(tensor_name) + ".scale_correction";
+}
+
 Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelConfig& model, const std::string& path) {
   MatchedTensors matched;
   std::set<std::string> known;
@@ -149,6 +157,10 @@ Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelCon
                       path, std::nullopt, spec.name);
     known.insert(spec.name);
     matched.tensors.push_back(*tensor);
+    const TensorView* correction = spec.storage == Storage::quantized ? file.find(correction_name(spec.name)) : nullptr;
+    if (correction && all_ones(*correction)) correction = nullptr;
+    if (correction) known.insert(correction->name);
+    matched.corrections.push_back(correction ? std::optional<TensorView>(*correction) : std::nullopt);
     matched.specs.push_back(std::move(spec));
   }
   for (const TensorView& tensor : file.tensors()) {
@@ -164,8 +176,9 @@ Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelCon
 Result<LoadedConfig> checkpoint_config(const SafetensorsFile& file, const std::string& path,
                                        const std::string& config_path) {
   if (file.metadata().count(kDequantizedKey) != 0)
-    return bad_data("'" + path + "' holds the unpacked weights of an artifact, not a checkpoint; use the artifact itself",
-                    path, std::nullopt, kDequantizedKey);
+    return bad_data(
+        "'" + path + "' holds the unpacked weights of an artifact, not a checkpoint; use the artifact itself", path,
+        std::nullopt, kDequantizedKey);
   LoadedConfig config;
   const auto entry = file.metadata().find(kConfigKey);
   if (!config_path.empty())

@@ -2,7 +2,9 @@
 // them. Names follow the published programs (U-Net runs) and GPT-2's, so that existing checkpoints load.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/config.h"
@@ -46,12 +48,17 @@ struct TensorPart {
 };
 std::vector<TensorPart> tensor_parts(const TensorSpec& spec, const ModelConfig& model);
 
+// Name of the learned factors on a quantised tensor's scales, as the published programs have it:
+// "….c_qkv.weight" -> "….c_qkv.scale_correction".
+std::string correction_name(std::string_view tensor_name);
+
 // A checkpoint's tensors matched to the architecture, in tensor_specs order. Foreign extras that carry nothing
 // (`*.scale_correction` of ones, `lm_head.weight` beside a tied embedding) are dropped, each named in `dropped`; any
 // other unknown, missing or misshapen tensor is bad_data.
 struct MatchedTensors {
   std::vector<TensorSpec> specs;
   std::vector<TensorView> tensors;
+  std::vector<std::optional<TensorView>> corrections;  // per tensor: factors on its scales, one each, where not all 1
   std::vector<std::string> dropped;
 };
 Result<MatchedTensors> match_tensors(const SafetensorsFile& file, const ModelConfig& model, const std::string& path);

@@ -66,6 +66,24 @@ tl::unexpected<Error> describe_bad_group(const std::string& name, std::span<cons
   return internal_error("tensor '" + name + "' has a bad group in the vector kernels only");
 }
 
+// Multiplies the scales by learned factors.
+Status apply_corrections(const std::string& name, std::span<const float> corrections, QuantizedTensor& tensor) {
+  if (corrections.size() != tensor.scales.size())
+    return bad_data("tensor '" + name + "' has " + std::to_string(tensor.scales.size()) + " scales and " +
+                        std::to_string(corrections.size()) + " scale corrections",
+                    {}, std::nullopt, name);
+  for (std::size_t g = 0; g < corrections.size(); ++g) {
+    const float scale = float_from_half(tensor.scales[g]) * corrections[g];
+    tensor.scales[g] = std::isfinite(scale) ? half_from_float(scale) : kInfiniteHalf;
+    // Zero, negative, infinite or NaN.
+    if (tensor.scales[g] == 0 || tensor.scales[g] >= kInfiniteHalf)
+      return bad_data("scale correction " + std::to_string(g) + " of tensor '" + name + "' is " +
+                          std::to_string(corrections[g]) + ", which leaves no positive fp16 scale",
+                      {}, g, name);
+  }
+  return {};
+}
+
 // Calls work(first, last) on blocks of groups; a block is large enough to be worth handing to a thread.
 template <class Work>
 void for_each_block(Groups groups, std::size_t threads, Work&& work) {
@@ -106,7 +124,8 @@ int level_count(Grid grid) { return grid == Grid::binary ? 2 : 2 * max_code(grid
 bool is_absmax(Grid grid) { return grid >= Grid::int4; }
 
 Result<QuantizedTensor> quantize(const std::string& name, const Shape& shape, std::span<const float> weights,
-                                 const QuantizerConfig& quantizer, std::size_t threads) {
+                                 const QuantizerConfig& quantizer, std::size_t threads,
+                                 std::span<const float> corrections) {
   P5_TRY(const Groups groups, groups_of(name, shape, weights.size(), quantizer));
   QuantizedTensor tensor;
   tensor.shape = shape;
@@ -129,6 +148,7 @@ Result<QuantizedTensor> quantize(const std::string& name, const Shape& shape, st
     }
   });
   if (bad) return describe_bad_group(name, weights, groups, quantizer.grid);
+  if (!corrections.empty()) P5_OK(apply_corrections(name, corrections, tensor));
   return tensor;
 }
 

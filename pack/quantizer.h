@@ -32,10 +32,13 @@ struct QuantizedTensor {
 };
 
 // Quantises float32 weights [rows, columns], row-major, on up to `threads` threads (the result does not depend on
-// them). Scales are fp16 whatever quantizer.scale_bits says (store_tensor applies it). A weight or scale that is not
-// finite is bad_data that names `name` and the index.
+// them). Scales are fp16 whatever quantizer.scale_bits says (store_tensor applies it). `corrections`, if not empty, are
+// learned factors, one per scale: codes are those of the plain scale, and the stored scale is fp16(scale · factor). A
+// weight or scale that is not finite, or a factor that makes a scale zero or negative, is bad_data that names `name`
+// and the index.
 Result<QuantizedTensor> quantize(const std::string& name, const Shape& shape, std::span<const float> weights,
-                                 const QuantizerConfig& quantizer, std::size_t threads = 1);
+                                 const QuantizerConfig& quantizer, std::size_t threads = 1,
+                                 std::span<const float> corrections = {});
 
 // code · scale for every weight; `out` has as many elements as the tensor.
 void dequantize(const QuantizedTensor& tensor, std::span<float> out, std::size_t threads = 1);

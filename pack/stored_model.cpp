@@ -79,7 +79,8 @@ const StoredTensor* StoredModel::find(std::string_view name) const {
 }
 
 Result<StoredTensor> store_tensor(const TensorSpec& spec, std::span<const float> values,
-                                  const QuantizerConfig& quantizer, std::size_t threads) {
+                                  const QuantizerConfig& quantizer, std::size_t threads,
+                                  std::span<const float> corrections) {
   if (static_cast<std::size_t>(element_count(spec.shape)) != values.size())
     return internal_error("tensor '" + spec.name + "' has " + std::to_string(values.size()) +
                           " values, which its shape " + to_string(spec.shape) + " does not need");
@@ -87,7 +88,7 @@ Result<StoredTensor> store_tensor(const TensorSpec& spec, std::span<const float>
   stored.spec = spec;
   switch (spec.storage) {
     case Storage::quantized: {
-      P5_TRY(QuantizedTensor tensor, quantize(spec.name, spec.shape, values, quantizer, threads));
+      P5_TRY(QuantizedTensor tensor, quantize(spec.name, spec.shape, values, quantizer, threads, corrections));
       if (quantizer.scale_bits < 16) apply_scale_bits(tensor, static_cast<int>(quantizer.scale_bits));
       stored.data = std::move(tensor);
       break;
@@ -111,7 +112,11 @@ Result<StoredModel> store_checkpoint(const MatchedTensors& matched, const ModelC
   stored.quantizer = quantizer;
   for (std::size_t i = 0; i < matched.specs.size(); ++i) {
     P5_TRY(const auto values, to_floats(matched.tensors[i]));
-    P5_TRY(auto tensor, store_tensor(matched.specs[i], values, quantizer, threads));
+    std::vector<float> corrections;
+    if (matched.corrections[i]) {
+      P5_TRY(corrections, to_floats(*matched.corrections[i]));
+    }
+    P5_TRY(auto tensor, store_tensor(matched.specs[i], values, quantizer, threads, corrections));
     stored.tensors.push_back(std::move(tensor));
   }
   return stored;

@@ -40,9 +40,11 @@ struct StoredModel {
   const StoredTensor* find(std::string_view name) const;
 };
 
-// One tensor in its stored precision. A value that is not finite is bad_data (tensor and index named).
+// One tensor in its stored precision; `corrections` as quantize takes them. A value that is not finite is bad_data
+// (tensor and index named).
 Result<StoredTensor> store_tensor(const TensorSpec& spec, std::span<const float> values,
-                                  const QuantizerConfig& quantizer, std::size_t threads = 1);
+                                  const QuantizerConfig& quantizer, std::size_t threads = 1,
+                                  std::span<const float> corrections = {});
 
 // Replaces fp16 scales by what `bits`-bit deltas (4, 5, 6 or 8) make of them and keeps the deltas; codes stay as they
 // are. Returns what that costs.

@@ -7,9 +7,10 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/protobuf.h"
 #include "core/text.h"
 #include "tokenizer/normalizer_map.h"
-#include "tokenizer/protobuf.h"
+#include "tokenizer/pieces/pieces.h"
 #include "tokenizer/shards/token_bytes.h"
 
 namespace par5 {
@@ -40,19 +41,6 @@ constexpr Option kOptions[] = {
     {26, "allow_whitespace_only_pieces", OptionKind::boolean},
     {35, "byte_fallback", OptionKind::boolean},
 };
-
-Result<TokenizerPiece> parse_piece(const ProtobufField& message) {
-  TokenizerPiece piece;
-  ProtobufField field;
-  for (ProtobufReader reader(message.bytes, message.offset);;) {
-    P5_TRY(const bool more, reader.next(field));
-    if (!more) return piece;
-    if (field.number == 1 && field.wire == 2) piece.piece = std::string(field.bytes);
-    if (field.number == 2 && field.wire == 5) piece.score = field.as_float();
-    if (field.number == 3 && field.wire == 0)
-      piece.type = static_cast<std::uint8_t>(std::min<std::uint64_t>(field.value, 255));
-  }
-}
 
 Status parse_trainer(const ProtobufField& message, ModelFile& model) {
   TokenizerData& tokenizer = model.tokenizer;

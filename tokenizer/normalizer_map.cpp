@@ -11,8 +11,8 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/protobuf.h"
 #include "core/text.h"
-#include "tokenizer/protobuf.h"
 
 namespace par5 {
 namespace {

@@ -51,6 +51,7 @@ Status write_state(const std::string& path, const RunPosition& position,
                                                  {"tokens", std::to_string(position.tokens)},
                                                  {"seconds", shortest(position.seconds)},
                                                  {"loss", shortest(position.loss)},
+                                                 {"best_bpb", shortest(position.best_bpb)},
                                                  {"optimizer_steps", std::to_string(position.optimizer_steps)},
                                                  {"loader.epoch", std::to_string(position.loader.epoch)},
                                                  {"loader.window", std::to_string(position.loader.window)}};
@@ -82,6 +83,7 @@ Result<RunPosition> read_state(const std::string& path, const std::map<std::stri
   P5_TRY(position.tokens, number<std::int64_t>(file, "tokens", path));
   P5_TRY(position.seconds, number<double>(file, "seconds", path));
   P5_TRY(position.loss, number<double>(file, "loss", path));
+  P5_TRY(position.best_bpb, number<double>(file, "best_bpb", path));
   P5_TRY(position.optimizer_steps, number<std::int64_t>(file, "optimizer_steps", path));
   P5_TRY(position.loader.epoch, number<std::int64_t>(file, "loader.epoch", path));
   P5_TRY(position.loader.window, number<std::int64_t>(file, "loader.window", path));

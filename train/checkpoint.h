@@ -19,6 +19,7 @@ struct RunPosition {
   std::int64_t tokens = 0;  // trained tokens
   double seconds = 0;       // of the training clock
   double loss = 0;          // mean cross-entropy that was logged last, in nats
+  double best_bpb = 0;      // of the validations so far; 0: none yet
   std::int64_t optimizer_steps = 0;
   LoaderPosition loader;
 };

@@ -12,14 +12,22 @@ namespace par5 {
 struct NewtonSchulz {
   MuonCoefficients coefficients = MuonCoefficients::quintic;
   std::int64_t iterations = 3;
-  torch::ScalarType type = torch::kFloat32;  // float32 or bfloat16: the type of the iteration's products
+  torch::ScalarType type = torch::kFloat32;  // of the plain form's products: bfloat16, float32, in tests double
+  MuonForm form = MuonForm::plain;
 };
 
-// The matrix [rows, columns] (any type) with its singular values pushed towards 1, as float32 of the same shape.
+// The matrix [rows, columns] (any type) with its singular values pushed towards 1, at least float32, of the same shape.
 // `quintic` is X ← aX + (bA + cA²)X with A = XXᵀ and one triple (a, b, c), from X / ‖X‖ (Jordan's Muon); it leaves
 // singular values in about 0.7 … 1.2. `polar_express` has a triple for each of the first five steps and starts from
 // X / (1.02·‖X‖) (arXiv 2505.16932); further steps repeat the fifth.
+// Form gram: every step multiplies X by a polynomial of A, so the steps are done on the smaller Gram matrix alone and X
+// is multiplied once, all in float32 whatever the type: bfloat16 would lose the small singular values. It is taken
+// where that is fewer operations: columns ≥ 1.5 · rows, or the reverse.
 torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& options);
+
+// NorMuon (arXiv 2510.05491): each row of `direction` [rows, columns] is divided by the root of its running mean square
+// `row_moments` [rows, 1], which is updated first with decay `beta2`; the result keeps the direction's Frobenius norm.
+torch::Tensor normalize_neurons(const torch::Tensor& direction, torch::Tensor row_moments, double beta2);
 
 // rms(x) = x / sqrt(mean(x²) + 2⁻²³) over each row, as float32. The epsilon is that of every other RMS-norm of the
 // network, so rows whose gradient is nearly nothing stay small.

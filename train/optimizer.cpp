@@ -1,5 +1,8 @@
 #include "train/optimizer.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/ops/_fused_adamw.h>
+
 #include <cmath>
 
 #include "train/muon.h"
@@ -54,7 +57,10 @@ Optimizer::Optimizer(std::vector<TensorSpec> specs, const OptimizerConfig& confi
   for (const ParameterGroup& group : groups_) {
     for (const std::size_t i : group.members) {
       moments_[i].first = torch::zeros(specs_[i].shape, options);
-      if (group.rule == UpdateRule::adam) moments_[i].second = torch::zeros(specs_[i].shape, options);
+      if (group.rule == UpdateRule::adam)
+        moments_[i].second = torch::zeros(specs_[i].shape, options);
+      else if (config.muon_variant == MuonVariant::normuon)
+        moments_[i].second = torch::zeros({specs_[i].shape[0], 1}, options);
     }
   }
 }
@@ -70,14 +76,21 @@ void Optimizer::step(const std::vector<torch::Tensor>& values, const std::vector
   }
   for (const ParameterGroup& group : groups_) {
     const double rate = group.learning_rate * factor;
-    for (const std::size_t i : group.members) {
-      torch::Tensor value = values[i];
-      if (group.weight_decay > 0) value.mul_(1.0 - rate * group.weight_decay);
-      if (group.rule == UpdateRule::muon)
-        update_muon(value, gradients[i], moments_[i], rate, momentum);
-      else
-        update_adam(value, gradients[i], moments_[i], rate);
+    if (group.rule == UpdateRule::adam) {
+      update_adam(group, values, gradients, rate);
+      continue;
     }
+    // One matrix per thread: the products of an iteration are too small to share.
+    const auto count = static_cast<std::int64_t>(group.members.size());
+    at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
+      const torch::NoGradGuard no_gradients_here;
+      for (std::int64_t k = begin; k < end; ++k) {
+        const std::size_t i = group.members[static_cast<std::size_t>(k)];
+        torch::Tensor value = values[i];
+        if (group.weight_decay > 0) value.mul_(1.0 - rate * group.weight_decay);
+        update_muon(value, gradients[i], moments_[i], rate, momentum);
+      }
+    });
   }
 }
 
@@ -87,18 +100,27 @@ void Optimizer::update_muon(torch::Tensor value, const torch::Tensor& gradient, 
   // Nesterov: the gradient as it would be after the momentum's next step.
   torch::Tensor direction = gradient.add(moments.first, momentum);
   if (config_.muon_row_norm) direction = normalize_rows(direction);
-  direction = newton_schulz(direction, {config_.muon_coefficients, config_.muon_iterations, iteration_type_});
+  direction = newton_schulz(direction,
+                            {config_.muon_coefficients, config_.muon_iterations, iteration_type_, config_.muon_form});
+  if (config_.muon_variant == MuonVariant::normuon)
+    direction = normalize_neurons(direction, moments.second, config_.normuon_beta2);
   value.add_(direction, -rate * muon_scale(value.size(0), value.size(1)));
 }
 
-void Optimizer::update_adam(torch::Tensor value, const torch::Tensor& gradient, Moments& moments, double rate) {
-  const double beta1 = config_.adam_beta1, beta2 = config_.adam_beta2;
-  const auto count = static_cast<double>(steps_);
-  moments.first.mul_(beta1).add_(gradient, 1.0 - beta1);
-  moments.second.mul_(beta2).addcmul_(gradient, gradient, 1.0 - beta2);
-  const torch::Tensor deviation =
-      moments.second.sqrt().div_(std::sqrt(1.0 - std::pow(beta2, count))).add_(config_.adam_epsilon);
-  value.addcdiv_(moments.first, deviation, -rate / (1.0 - std::pow(beta1, count)));
+void Optimizer::update_adam(const ParameterGroup& group, const std::vector<torch::Tensor>& values,
+                            const std::vector<torch::Tensor>& gradients, double rate) {
+  std::vector<torch::Tensor> members, slopes, firsts, seconds, counts;
+  for (const std::size_t i : group.members) {
+    members.push_back(values[i]);
+    slopes.push_back(gradients[i]);
+    firsts.push_back(moments_[i].first);
+    seconds.push_back(moments_[i].second);
+    counts.push_back(
+        torch::full({}, static_cast<double>(steps_), torch::dtype(torch::kFloat32).device(values[i].device())));
+  }
+  at::_fused_adamw_(members, slopes, firsts, seconds, /*max_exp_avg_sqs=*/{}, counts, rate, config_.adam_beta1,
+                    config_.adam_beta2, group.weight_decay, config_.adam_epsilon, /*amsgrad=*/false,
+                    /*maximize=*/false);
 }
 
 std::vector<NamedTensor> Optimizer::state() const {
@@ -107,7 +129,8 @@ std::vector<NamedTensor> Optimizer::state() const {
     const bool adam = group.rule == UpdateRule::adam;
     for (const std::size_t i : group.members) {
       state.push_back({(adam ? "adam.first." : "muon.momentum.") + specs_[i].name, moments_[i].first});
-      if (adam) state.push_back({"adam.second." + specs_[i].name, moments_[i].second});
+      if (moments_[i].second.defined())
+        state.push_back({(adam ? "adam.second." : "muon.rows.") + specs_[i].name, moments_[i].second});
     }
   }
   return state;

@@ -49,16 +49,18 @@ class Optimizer {
   // Adam's bias correction counts these.
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }
-  // The state's own tensors (not copies), in a fixed order: Muon's momentum, Adam's first and second moments.
+  // The state's own tensors (not copies), in a fixed order: Muon's momentum (NorMuon: and row moments), Adam's first
+  // and second moments.
   std::vector<NamedTensor> state() const;
 
  private:
   struct Moments {
     torch::Tensor first;
-    torch::Tensor second;  // Adam only
+    torch::Tensor second;  // Adam: by value; NorMuon: [rows, 1]; Muon: none
   };
   void update_muon(torch::Tensor value, const torch::Tensor& gradient, Moments& moments, double rate, double momentum);
-  void update_adam(torch::Tensor value, const torch::Tensor& gradient, Moments& moments, double rate);
+  void update_adam(const ParameterGroup& group, const std::vector<torch::Tensor>& values,
+                   const std::vector<torch::Tensor>& gradients, double rate);
 
   std::vector<TensorSpec> specs_;
   OptimizerConfig config_;

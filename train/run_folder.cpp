@@ -34,8 +34,8 @@ Result<RunFolder> RunFolder::create(const std::string& path, Overwrite overwrite
   if (overwrite == Overwrite::no)
     return usage_error("the run folder '" + path +
                        "' exists already; --resume continues that run, --force starts anew");
-  for (const std::string& file :
-       {folder.config(), folder.facts(), folder.metrics(), folder.model(), folder.state(), folder.tokenizer()})
+  for (const std::string& file : {folder.config(), folder.facts(), folder.metrics(), folder.model(), folder.state(),
+                                  folder.tokenizer(), folder.events(), folder.best_model()})
     if (file_exists(file)) P5_OK(remove_file(file));
   P5_OK(folder.prune_earlier_models(0));
   return folder;

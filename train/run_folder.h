@@ -25,6 +25,10 @@ class RunFolder {
   std::string model() const { return join_path(path_, "model.safetensors"); }
   std::string state() const { return join_path(path_, "state.bin"); }
   std::string tokenizer() const { return join_path(path_, "tokenizer.model"); }
+  // TensorBoard's file, derived from the metrics.
+  std::string events() const { return join_path(path_, "events.out.tfevents.par5"); }
+  // The weights of the best validation, with train.keep_best.
+  std::string best_model() const { return join_path(path_, "model-best.safetensors"); }
   // An earlier checkpoint's weights, with train.keep_checkpoints > 1.
   std::string earlier_model(std::int64_t step) const;
   // Removes all but the newest `count` earlier checkpoints.

@@ -48,4 +48,42 @@ double muon_momentum(const OptimizerConfig& optimizer, std::int64_t step) {
   return optimizer.muon_momentum_start + part * (optimizer.muon_momentum - optimizer.muon_momentum_start);
 }
 
+namespace {
+
+// From batch_start_tokens to batch_tokens in a line over the first batch_ramp_fraction, in whole micro-batches.
+std::int64_t batch_tokens_at(const TrainConfig& train, double progress) {
+  if (train.batch_start_tokens == 0 || progress >= train.batch_ramp_fraction) return train.batch_tokens;
+  const double grown =
+      static_cast<double>(train.batch_tokens - train.batch_start_tokens) * progress / train.batch_ramp_fraction;
+  const auto micro_batches = static_cast<std::int64_t>(grown) / train.micro_batch_tokens;
+  return train.batch_start_tokens + micro_batches * train.micro_batch_tokens;
+}
+
+// sequence_start, doubled in equal parts of the first sequence_ramp_fraction until it is train.sequence.
+std::int64_t sequence_at(const TrainConfig& train, double progress) {
+  if (train.sequence_start == 0 || progress >= train.sequence_ramp_fraction) return train.sequence;
+  std::int64_t doublings = 0;
+  while (train.sequence_start << doublings < train.sequence) ++doublings;
+  const auto done = static_cast<std::int64_t>(progress / train.sequence_ramp_fraction * static_cast<double>(doublings));
+  return train.sequence_start << std::min(done, doublings);
+}
+
+}  // namespace
+
+StepPlan plan_step(const Config& config, std::int64_t step, const Moment& moment) {
+  const TrainConfig& train = config.train;
+  StepPlan plan;
+  plan.moment = moment;
+  plan.momentum = muon_momentum(config.optimizer, step);
+  plan.batch_tokens = batch_tokens_at(train, moment.progress);
+  plan.sequence = sequence_at(train, moment.progress);
+  if (!train.quantize)
+    plan.full_precision = 1;
+  else if (moment.progress < train.soft_quantization_fraction)
+    plan.full_precision = 1 - moment.progress / train.soft_quantization_fraction;
+  plan.simulate_scale_bits = config.quantizer.scale_bits < 16 && train.scale_qat_fraction > 0 &&
+                             moment.progress >= 1 - train.scale_qat_fraction;
+  return plan;
+}
+
 }  // namespace par5

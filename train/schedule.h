@@ -1,5 +1,5 @@
-// Schedules: what the learning rates and the momentum are at a point of a run. Pure functions of settings, step and
-// time, so that a run can be repeated from what it recorded.
+// Schedules: what a step is done with at a point of a run. Pure functions of settings, step and time, so that a run can
+// be repeated from what it recorded.
 #pragma once
 
 #include <cstdint>
@@ -21,5 +21,22 @@ double learning_rate_factor(const TrainConfig& train, std::int64_t step, double 
 // Muon's momentum for the step after `step` finished ones: linear from muon_momentum_start over
 // muon_momentum_warmup_steps.
 double muon_momentum(const OptimizerConfig& optimizer, std::int64_t step);
+
+// Everything about a step that the clock can change. A run's record of these is its realised schedule.
+struct Moment {
+  double progress = 0;
+  double rate_factor = 1;
+};
+
+// One optimiser step as it will be done.
+struct StepPlan {
+  Moment moment;
+  double momentum = 0;
+  std::int64_t batch_tokens = 0;
+  std::int64_t sequence = 0;         // a divisor of train.sequence
+  double full_precision = 0;         // share of the unquantised weights in the forward pass
+  bool simulate_scale_bits = false;  // scales as quantizer.scale_bits stores them
+};
+StepPlan plan_step(const Config& config, std::int64_t step, const Moment& moment);
 
 }  // namespace par5

@@ -27,17 +27,6 @@ double scale_bytes(const QuantizedTensor& tensor) {
 
 }  // namespace
 
-Result<StoredModel> stored_model(const LatentWeights& latent, const ModelConfig& model, std::size_t threads) {
-  StoredModel stored{model, latent.quantizer(), {}};
-  for (const LatentWeight& weight : latent.weights()) {
-    const torch::Tensor value = weight.value.cpu().contiguous();
-    const std::span<const float> values(value.const_data_ptr<float>(), static_cast<std::size_t>(value.numel()));
-    P5_TRY(auto tensor, store_tensor(weight.spec, values, latent.quantizer(), threads));
-    stored.tensors.push_back(std::move(tensor));
-  }
-  return stored;
-}
-
 SizeEstimate estimate_size(const StoredModel& stored) {
   double bytes = 0, zeros = 0, weights = 0;
   for (const StoredTensor& tensor : stored.tensors) {

@@ -6,13 +6,9 @@
 #include <string>
 
 #include "core/config.h"
-#include "model/latent.h"
 #include "pack/stored_model.h"
 
 namespace par5 {
-
-// The latent weights in their stored precision: what packing a checkpoint of them gives.
-Result<StoredModel> stored_model(const LatentWeights& latent, const ModelConfig& model, std::size_t threads);
 
 struct SizeEstimate {
   std::uint64_t bytes = 0;  // order-0 entropy of codes, scales and float bytes; no tokenizer, no metadata

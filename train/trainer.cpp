@@ -12,25 +12,28 @@
 #include <vector>
 
 #include "archive/artifact.h"
-#include "core/hash.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "core/text.h"
 #include "model/latent.h"
 #include "model/network.h"
 #include "model/runtime.h"
+#include "tokenizer/pieces/pieces.h"
 #include "train/checkpoint.h"
+#include "train/distillation.h"
 #include "train/loader.h"
+#include "train/movement.h"
 #include "train/optimizer.h"
+#include "train/run_facts.h"
 #include "train/run_folder.h"
+#include "train/run_recorder.h"
+#include "train/sampler.h"
 #include "train/schedule.h"
-#include "train/size_estimate.h"
 #include "train/validation.h"
+#include "train/weight_average.h"
 
 namespace par5 {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 torch::ScalarType scalar_type(Precision precision) {
   return precision == Precision::bfloat16 ? torch::kBFloat16 : torch::kFloat32;
@@ -54,7 +57,8 @@ std::map<std::string, std::string> run_identity(const LoadedConfig& config, cons
   for (const ConfigKey& key : config_keys())
     if (key.name.starts_with("model.") || key.name.starts_with("quantizer."))
       identity[key.name] = config.value(key.name);
-  for (const char* key : {"data.order", "train.seed", "train.sequence", "optimizer.kind"})
+  for (const char* key : {"data.order", "train.seed", "train.sequence", "train.learned_scale", "optimizer.kind",
+                          "optimizer.muon_variant"})
     identity[key] = config.value(key);
   return identity;
 }
@@ -72,10 +76,10 @@ class Trainer {
         latent_(
             config_.model, config_.quantizer,
             {config_.train.init_std, config_.train.embedding_init_std, static_cast<std::uint64_t>(config_.train.seed)},
-            request.device),
+            request.device, config_.train.learned_scale),
+        average_(latent_, config_.train.ema_decay),
         network_(config_.model, request.device, scalar_type(config_.train.precision)),
-        optimizer_(tensor_specs(config_.model), config_.optimizer, scalar_type(config_.train.precision),
-                   request.device) {
+        optimizer_(specs_of(latent_), config_.optimizer, scalar_type(config_.train.precision), request.device) {
     generator_.set_current_seed(static_cast<std::uint64_t>(config_.train.seed));
     generator_state_ = generator_.get_state();
     network_.require_gradients(true, true);
@@ -87,7 +91,14 @@ class Trainer {
                                        static_cast<std::uint64_t>(config_.train.seed)));
     loader_ = std::make_unique<Loader>(std::move(loader));
     P5_OK(network_.check_length(config_.train.sequence));
-    return validation_ ? network_.check_length(validation_window()) : Status{};
+    if (validation_) P5_OK(network_.check_length(validation_window()));
+    if (!config_.train.teacher.empty()) {
+      P5_TRY(teacher_, Teacher::load(config_.train.teacher, config_.model, request_.device, network_.compute_type()));
+    }
+    if (!request_.replay.empty()) {
+      P5_TRY(replay_, read_realized_schedule(request_.replay));
+    }
+    return {};
   }
 
   // Restores the state of a resumed run and opens the metrics.
@@ -99,35 +110,40 @@ class Trainer {
       optimizer_.set_steps(position_.optimizer_steps);
       generator_.set_state(generator_state_);
       checkpoint_step_ = position_.step;
+      seconds_before_ = position_.seconds;
       log_info("resumed at step " + grouped(position_.step) + " after " + duration(position_.seconds) + " of training");
+    } else {
+      movement_.emplace(latent_);
     }
     P5_TRY(auto metrics, MetricsLog::open(folder_->metrics(), position_.step));
-    metrics_ = std::make_unique<MetricsLog>(std::move(metrics));
-    return refresh();
+    recorder_ = std::make_unique<RunRecorder>(config_, std::move(metrics), position_,
+                                              optimizer_.groups().front().learning_rate, request_.cap_bytes);
+    return plan_next_step();
   }
 
   Result<TrainReport> run() {
     P5_OK(discarded_warmup());
-    started_ = Clock::now();
-    last_checkpoint_ = started_;
+    last_checkpoint_ = Clock::now();
+    started_ = request_.resume ? last_checkpoint_ : request_.clock_start.value_or(last_checkpoint_);
     seconds_before_ = position_.seconds;
     first_step_ = position_.step;
-    interval_start_ = position_.seconds;
-    Progress progress("training", 0, "tokens");
     while (!finished()) {
       P5_TRY(const bool done, step());
       if (!done) return interrupt();
-      if (position_.step % config_.train.log_every == 0 || finished()) P5_OK(log_metrics());
-      show_progress(progress);
+      if (position_.step % config_.train.log_every == 0 || finished()) P5_OK(write_metrics());
+      recorder_->show(position_, moment().progress);
+      if (position_.step == MovementCheck::kSteps) P5_OK(report_unmoved());
       if (validation_due()) {
         const auto score = validate(static_cast<std::uint64_t>(config_.train.validate_tokens));
         if (!score && score.error().code == ErrorCode::interrupted) return interrupt();
         if (!score) return tl::unexpected(score.error());
       }
+      if (config_.train.sample_every > 0 && position_.step % config_.train.sample_every == 0) P5_OK(write_sample());
       if (checkpoint_due()) P5_OK(checkpoint());
     }
     Progress::clear_line();
     position_.seconds = elapsed();
+    P5_OK(report_unmoved());
     P5_OK(checkpoint());
     return report();
   }
@@ -135,10 +151,30 @@ class Trainer {
  private:
   using Clock = std::chrono::steady_clock;
 
+  static std::vector<TensorSpec> specs_of(const LatentWeights& latent) {
+    std::vector<TensorSpec> specs;
+    for (const LatentWeight& weight : latent.weights()) specs.push_back(weight.spec);
+    return specs;
+  }
+
   double elapsed() const { return seconds_before_ + std::chrono::duration<double>(Clock::now() - started_).count(); }
+
+  // Where the run stands in its schedule: by step and clock, or as the replayed run recorded it.
+  Moment moment() const {
+    if (replay_) return (*replay_)[std::min(static_cast<std::size_t>(position_.step), replay_->size() - 1)];
+    const double now = elapsed();
+    return {run_progress(config_.train, position_.step, now), learning_rate_factor(config_.train, position_.step, now)};
+  }
+  // Settles how the next step will be done and brings the network's weights to it. Once per step: the clock goes on,
+  // and what is recorded must be what was done.
+  Status plan_next_step() {
+    plan_ = plan_step(config_, position_.step, moment());
+    return refresh();
+  }
 
   bool finished() const {
     const TrainConfig& train = config_.train;
+    if (replay_) return position_.step >= static_cast<std::int64_t>(replay_->size());
     if (train.steps > 0 && position_.step >= train.steps) return true;
     if (train.max_seconds <= 0) return false;
     const auto steps = static_cast<double>(position_.step - first_step_);
@@ -151,6 +187,7 @@ class Trainer {
     std::vector<NamedTensor> tensors;
     for (const LatentWeight& weight : latent_.weights())
       tensors.push_back({"latent." + weight.spec.name, weight.value});
+    for (NamedTensor& entry : average_.state(latent_)) tensors.push_back(std::move(entry));
     for (NamedTensor& entry : optimizer_.state()) tensors.push_back(std::move(entry));
     tensors.push_back({"generator", generator_state_});
     return tensors;
@@ -168,8 +205,10 @@ class Trainer {
             {}};
   }
 
+  // The network's weights for the planned step.
   Status refresh() {
-    if (Status status = latent_.refresh(network_); !status)
+    const ForwardPrecision precision{plan_.full_precision, plan_.simulate_scale_bits};
+    if (Status status = latent_.refresh(network_, precision); !status)
       return tl::unexpected<Error>(diverged("a weight left the finite numbers (" + status.error().message + ")"));
     return {};
   }
@@ -188,20 +227,24 @@ class Trainer {
   // asked for meanwhile.
   Result<std::optional<double>> accumulate_gradients() {
     const TrainConfig& train = config_.train;
-    const std::int64_t micro_batches = train.batch_tokens / train.micro_batch_tokens;
+    const std::int64_t micro_batches = plan_.batch_tokens / train.micro_batch_tokens;
     latent_.clear_gradients();
     network_.set_training(true);
     double loss = 0;
     for (std::int64_t i = 0; i < micro_batches; ++i) {
       if (request_.stop && request_.stop()) return std::nullopt;
       const Batch batch = loader_->next(train.micro_batch_tokens / train.sequence);
+      // Shorter windows are parts of the loader's.
+      const torch::Tensor inputs = batch.inputs.view({-1, plan_.sequence}).to(request_.device),
+                          targets = batch.targets.view({-1, plan_.sequence}).to(request_.device);
       const Network::Loss parts =
-          network_.loss(batch.inputs.to(request_.device), batch.targets.to(request_.device), train.z_loss);
+          teacher_ ? teacher_->loss(network_, inputs, targets, train) : network_.loss(inputs, targets, train.z_loss);
       loss += parts.cross_entropy.item<double>() / static_cast<double>(micro_batches);
       if (!std::isfinite(loss)) return tl::unexpected<Error>(diverged("the loss is not a finite number"));
       parts.total.backward();
       latent_.collect_gradients(network_, 1.0 / static_cast<double>(micro_batches));
     }
+    latent_.finish_gradients(network_);
     // A guess without any knowledge costs ln(vocabulary); far above that nothing is learned any more.
     if (loss > 3.0 * std::log(static_cast<double>(config_.model.vocab)) + 3.0)
       return tl::unexpected<Error>(diverged("the loss diverged to " + fixed(loss, 3) + " nats"));
@@ -215,28 +258,25 @@ class Trainer {
       gradients.push_back(weight.gradient);
     }
     optimizer_.step(values, gradients, factor, momentum);
+    average_.update(latent_);
   }
 
   // One optimiser step. False: a stop was asked for, and everything is as before the step.
   Result<bool> step() {
-    const double factor = learning_rate_factor(config_.train, position_.step, elapsed());
-    const double momentum = muon_momentum(config_.optimizer, position_.step);
     P5_TRY(const std::optional<double> loss, accumulate_gradients());
     if (!loss) {
       loader_->seek(position_.loader);
       return false;
     }
-    update(factor, momentum);
-    P5_OK(refresh());
+    update(plan_.moment.rate_factor, plan_.momentum);
     ++position_.step;
-    position_.tokens += config_.train.batch_tokens;
+    position_.tokens += plan_.batch_tokens;
     position_.loader = loader_->position();
     position_.optimizer_steps = optimizer_.steps();
     position_.seconds = elapsed();
     generator_state_.copy_(generator_.get_state());
-    interval_losses_.push_back(*loss);
-    interval_factors_.push_back(factor);
-    momentum_ = momentum;
+    recorder_->add_step(plan_, *loss);
+    P5_OK(plan_next_step());
     return true;
   }
 
@@ -248,7 +288,7 @@ class Trainer {
     for (std::int64_t i = 0; i < config_.train.discarded_warmup_steps; ++i) {
       P5_TRY(const std::optional<double> loss, accumulate_gradients());
       if (!loss) return interrupted();
-      update(1.0, muon_momentum(config_.optimizer, 0));
+      update(1.0, plan_.momentum);
       P5_OK(refresh());
     }
     const std::vector<NamedTensor> tensors = state_tensors();
@@ -259,55 +299,38 @@ class Trainer {
     return refresh();
   }
 
-  Status log_metrics() {
-    if (interval_losses_.empty()) return {};
-    double sum = 0;
-    for (const double loss : interval_losses_) sum += loss;
-    position_.loss = sum / static_cast<double>(interval_losses_.size());
-    const double interval = position_.seconds - interval_start_;
-    rate_ = static_cast<double>(config_.train.batch_tokens) * static_cast<double>(interval_losses_.size()) /
-            std::max(interval, 1e-9);
-    P5_TRY(StoredModel stored, stored_model(latent_, config_.model, threads()));
-    size_ = estimate_size(stored);
-    const double factor = interval_factors_.back();
-    Json line = {{"step", position_.step}, {"tokens", position_.tokens}, {"loss", position_.loss}};
-    line["lr"] = main_rate() * factor;
-    line["momentum"] = momentum_;
-    line["tokens_per_second"] = rate_;
-    line["seconds"] = position_.seconds;
-    line["progress"] = run_progress(config_.train, position_.step, position_.seconds);
-    line["zero_share"] = size_.zero_share;
-    line["order0_bytes"] = size_.bytes;
-    // The realised schedule: the factor on the learning rates in every step since the line before.
-    line["lr_factors"] = interval_factors_;
-    interval_losses_.clear();
-    interval_factors_.clear();
-    interval_start_ = position_.seconds;
-    return metrics_->append(line.dump());
+  static std::size_t threads() { return static_cast<std::size_t>(at::get_num_threads()); }
+
+  Status write_metrics() {
+    if (recorder_->empty()) return {};
+    P5_TRY(const StoredModel stored, latent_.stored(threads()));
+    return recorder_->write_steps(position_, stored);
   }
 
-  static std::size_t threads() { return static_cast<std::size_t>(at::get_num_threads()); }
-  double main_rate() const { return optimizer_.groups().front().learning_rate; }
+  // Names the tensors that no step has moved, once.
+  Status report_unmoved() {
+    if (!movement_) return {};
+    unmoved_ = movement_->unmoved(latent_);
+    movement_.reset();
+    if (unmoved_.empty()) return {};
+    log_warning("after " + grouped(position_.step) +
+                " steps these tensors have not moved at all: " + join(unmoved_, ", "));
+    return recorder_->write(position_.step, {{"unmoved", unmoved_}});
+  }
 
-  void show_progress(Progress& progress) {
-    const double part = run_progress(config_.train, position_.step, position_.seconds);
-    const double left = part > 0 ? position_.seconds * (1 - part) / part : 0;
-    const double loss = interval_losses_.empty() ? position_.loss : interval_losses_.back();
-    const double factor = interval_factors_.empty()
-                              ? learning_rate_factor(config_.train, position_.step, position_.seconds)
-                              : interval_factors_.back();
-    std::string detail = "step " + grouped(position_.step) + "  loss " + fixed(loss, 4) + "  " + duration(left) +
-                         " left  lr " + fixed(main_rate() * factor, 5);
-    if (size_.bytes > 0)
-      detail += "  zeros " + fixed(100 * size_.zero_share, 1) + " %  about " +
-                grouped(static_cast<std::int64_t>(size_.bytes)) + " bytes";
-    progress.update(static_cast<std::uint64_t>(position_.tokens), detail);
-    // Where no line can be redrawn (a log file), a line for every tenth of the run.
-    if (const int tenth = static_cast<int>(part * 10); tenth > last_tenth_) {
-      last_tenth_ = tenth;
-      log_info(std::to_string(tenth * 10) + " %: " + detail +
-               (rate_ > 0 ? "  " + grouped(static_cast<std::int64_t>(rate_)) + " tokens/s" : ""));
+  // Drawn from the weights of the next step; text where the shards carry their tokenizer.
+  Status write_sample() {
+    constexpr std::uint16_t kBos = 1;
+    network_.set_training(false);
+    const auto seed = static_cast<std::uint64_t>(config_.train.seed + position_.step);
+    const std::vector<std::uint16_t> ids =
+        sample_tokens(network_, kBos, config_.train.sample_tokens, config_.model.context, seed);
+    nlohmann::ordered_json line = {{"sample_tokens", ids}};
+    if (file_exists(folder_->tokenizer())) {
+      P5_TRY(const std::vector<TokenizerPiece> pieces, read_pieces(folder_->tokenizer()));
+      line["sample"] = text_of(pieces, ids);
     }
+    return recorder_->write(position_.step, std::move(line));
   }
 
   std::int64_t validation_window() const {
@@ -319,27 +342,27 @@ class Trainer {
            !finished();
   }
 
-  // Chunked bits per byte in eval's precision; also a line in metrics.jsonl.
+  // Chunked bits per byte of the weights as a checkpoint of them would be packed, in eval's precision; also a line in
+  // the metrics.
   Result<double> validate(std::uint64_t max_targets) {
-    Network* network = &network_;
-    const torch::ScalarType type = scalar_type(config_.eval.precision);
-    if (type != network_.compute_type()) {
-      if (!evaluation_network_) evaluation_network_ = std::make_unique<Network>(config_.model, request_.device, type);
-      network = evaluation_network_.get();
-      P5_OK(latent_.refresh(*network));
-    }
-    network->set_training(false);
+    if (!evaluation_network_)
+      evaluation_network_ =
+          std::make_unique<Network>(config_.model, request_.device, scalar_type(config_.eval.precision));
+    const WeightAverage::Swapped averaged(average_, latent_);
+    P5_OK(latent_.refresh(*evaluation_network_, {config_.train.quantize ? 0.0 : 1.0, true}));
     P5_TRY(const ChunkedScore score,
-           score_chunked(*network, *validation_,
+           score_chunked(*evaluation_network_, *validation_,
                          {validation_window(), config_.eval.batch_tokens, max_targets, request_.stop}));
-    Json line = {{"step", position_.step},
-                 {"val_bpb", score.bits_per_byte()},
-                 {"val_targets", score.targets},
-                 {"val_bytes", score.bytes}};
-    log_info("step " + grouped(position_.step) + ": validation " + fixed(score.bits_per_byte(), 5) +
-             " bits per byte on " + grouped(static_cast<std::int64_t>(score.targets)) + " targets");
-    P5_OK(metrics_->append(line.dump()));
-    return score.bits_per_byte();
+    const double bpb = score.bits_per_byte();
+    log_info("step " + grouped(position_.step) + ": validation " + fixed(bpb, 5) + " bits per byte on " +
+             grouped(static_cast<std::int64_t>(score.targets)) + " targets");
+    P5_OK(recorder_->write(position_.step,
+                           {{"val_bpb", bpb}, {"val_targets", score.targets}, {"val_bytes", score.bytes}}));
+    if (config_.train.keep_best && (position_.best_bpb == 0 || bpb < position_.best_bpb)) {
+      P5_OK(write_model(folder_->best_model(), latent_, request_.config));
+      position_.best_bpb = bpb;
+    }
+    return bpb;
   }
 
   bool checkpoint_due() const {
@@ -349,13 +372,17 @@ class Trainer {
 
   // The state first: it stands alone, so a run that ends between the two files continues from it.
   Status checkpoint() {
-    P5_OK(log_metrics());
+    P5_OK(write_metrics());
     P5_OK(write_state(folder_->state(), position_, run_identity(request_.config, data_sha256_), state_tensors()));
-    P5_OK(write_model(folder_->model(), latent_, request_.config));
-    if (config_.train.keep_checkpoints > 1) {
-      P5_OK(write_model(folder_->earlier_model(position_.step), latent_, request_.config));
-      P5_OK(folder_->prune_earlier_models(config_.train.keep_checkpoints));
+    {
+      const WeightAverage::Swapped averaged(average_, latent_);
+      P5_OK(write_model(folder_->model(), latent_, request_.config));
+      if (config_.train.keep_checkpoints > 1) {
+        P5_OK(write_model(folder_->earlier_model(position_.step), latent_, request_.config));
+        P5_OK(folder_->prune_earlier_models(config_.train.keep_checkpoints));
+      }
     }
+    P5_OK(write_tensorboard(folder_->metrics(), folder_->events()));
     checkpoint_step_ = position_.step;
     last_checkpoint_ = Clock::now();
     return {};
@@ -368,16 +395,20 @@ class Trainer {
     report.train_seconds = position_.seconds;
     report.tokens_per_second = position_.seconds > 0 ? static_cast<double>(position_.tokens) / position_.seconds : 0;
     report.final_loss = position_.loss;
-    P5_TRY(StoredModel stored, stored_model(latent_, config_.model, threads()));
-    // Packed for real, at little effort: `pack` searches longer, and adds the tokenizer.
-    Artifact artifact;
-    artifact.model = std::move(stored);
-    constexpr int kEffort = 1;
-    P5_TRY(const EncodedArtifact encoded, encode_artifact(artifact, {kEffort, threads()}));
-    report.predicted_bytes = encoded.bytes.size();
-    report.predicted_by = "packed at effort 1, without the tokenizer";
+    report.unmoved = unmoved_;
+    {
+      const WeightAverage::Swapped averaged(average_, latent_);
+      // Packed for real, at little effort: `pack` searches longer, and adds the tokenizer.
+      Artifact artifact;
+      P5_TRY(artifact.model, latent_.stored(threads()));
+      constexpr int kEffort = 1;
+      P5_TRY(const EncodedArtifact encoded, encode_artifact(artifact, {kEffort, threads()}));
+      report.predicted_bytes = encoded.bytes.size();
+      report.predicted_by = "packed at effort 1, without the tokenizer";
+    }
     if (validation_) {
       P5_TRY(report.val_bpb, validate(0));
+      P5_OK(write_tensorboard(folder_->metrics(), folder_->events()));
     }
     return report;
   }
@@ -390,72 +421,24 @@ class Trainer {
   at::Generator generator_;  // of dropout
   torch::Tensor generator_state_;
   LatentWeights latent_;
+  WeightAverage average_;
   Network network_;
   std::unique_ptr<Network> evaluation_network_;
+  std::optional<Teacher> teacher_;
   Optimizer optimizer_;
   std::unique_ptr<Loader> loader_;
+  std::optional<std::vector<Moment>> replay_;
   std::optional<RunFolder> folder_;
-  std::unique_ptr<MetricsLog> metrics_;
+  std::unique_ptr<RunRecorder> recorder_;
+  std::optional<MovementCheck> movement_;
+  std::vector<std::string> unmoved_;
   RunPosition position_;  // after the last finished step
+  StepPlan plan_;         // of the next step
   Clock::time_point started_ = Clock::now(), last_checkpoint_ = started_;
   double seconds_before_ = 0;  // the clock's reading when this session began
   std::int64_t first_step_ = 0;
   std::int64_t checkpoint_step_ = -1;
-  std::vector<double> interval_losses_, interval_factors_;  // of the steps since the last line of metrics
-  double interval_start_ = 0;
-  double momentum_ = 0, rate_ = 0;
-  SizeEstimate size_;
-  int last_tenth_ = 0;
 };
-
-// Facts about a run that the configuration does not hold.
-Result<Json> run_facts(const TrainRequest& request, const ShardReader& shards, const std::string& data_sha256,
-                       const std::optional<ShardReader>& validation) {
-  P5_TRY(const std::string program_sha256, sha256_hex_of_file("/proc/self/exe"));
-  const RuntimeDescription runtime = describe_runtime();
-  Json facts = {{"schema", 1}, {"version", request.version}, {"program_sha256", program_sha256}};
-  facts["libtorch"] = runtime.libtorch_version;
-  facts["cpu_capability"] = runtime.cpu_capability;
-  facts["device"] = request.device.str();
-  facts["threads"] = runtime.threads;
-  facts["seed"] = request.config.values().train.seed;
-  const auto describe = [](const std::string& folder, const ShardReader& reader, const std::string& sha256) {
-    return Json{{"folder", folder},
-                {"tokens", reader.tokens()},
-                {"documents", reader.manifest().documents},
-                {"bytes", reader.manifest().bytes},
-                {"sha256", sha256}};
-  };
-  facts["data"] = describe(request.data, shards, data_sha256);
-  facts["validation"] =
-      validation ? describe(request.validation, *validation, validation->content_sha256()) : Json(nullptr);
-  facts["tokenizer_sha256"] = shards.manifest().tokenizer_sha256;
-  return facts;
-}
-
-Status write_facts(const RunFolder& folder, Json facts, bool resume) {
-  Json sessions = Json::array();
-  if (resume && file_exists(folder.facts())) {
-    P5_TRY(const std::string text, read_text_file(folder.facts()));
-    const Json earlier = Json::parse(text, nullptr, false);
-    if (earlier.is_object()) {
-      if (earlier.contains("earlier_sessions")) sessions = earlier["earlier_sessions"];
-      Json last = earlier;
-      last.erase("earlier_sessions");
-      sessions.push_back(std::move(last));
-    }
-  }
-  facts["earlier_sessions"] = std::move(sessions);
-  return write_file(folder.facts(), facts.dump(2) + "\n", Overwrite::yes);
-}
-
-// Evaluation of the run wants the tokenizer; shard folders carry it where they know it.
-Status copy_tokenizer(const std::string& data, const RunFolder& folder) {
-  const std::string source = join_path(data, "tokenizer.model");
-  if (!file_exists(source)) return {};
-  P5_TRY(const auto bytes, read_file(source));
-  return write_file(folder.tokenizer(), bytes, Overwrite::yes);
-}
 
 Result<TrainReport> train_guarded(const TrainRequest& request) {
   P5_OK(request.config.check());
@@ -469,7 +452,7 @@ Result<TrainReport> train_guarded(const TrainRequest& request) {
                          request.data + "'");
   }
   const std::string data_sha256 = shards.content_sha256();
-  P5_TRY(Json facts, run_facts(request, shards, data_sha256, validation));
+  P5_TRY(const std::string facts, run_facts(request, shards, validation));
   log_info("training data: " + grouped(static_cast<std::int64_t>(shards.tokens())) + " tokens; model: " +
            grouped(count_parameters(model).total()) + " parameters; " + to_string(describe_runtime()));
   Trainer trainer(request, std::move(shards), std::move(validation), data_sha256);
@@ -479,7 +462,7 @@ Result<TrainReport> train_guarded(const TrainRequest& request) {
   const RunFolder paths = folder;
   P5_OK(trainer.prepare(std::move(folder)));
   P5_OK(write_file(paths.config(), request.config.to_toml(true), Overwrite::yes));
-  P5_OK(write_facts(paths, std::move(facts), request.resume));
+  P5_OK(write_facts(paths, facts, request.resume));
   P5_OK(copy_tokenizer(request.data, paths));
   return trainer.run();
 }

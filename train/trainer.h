@@ -1,10 +1,12 @@
 // A training run from configuration and shards to a checkpoint in a run folder.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/cancel.h"
 #include "core/config.h"
@@ -20,8 +22,13 @@ struct TrainRequest {
   std::string validation;  // folder of shards, or empty
   std::string run_folder;
   bool resume = false;
+  std::string replay;           // run folder whose realised schedule is repeated step by step, or empty
+  std::uint64_t cap_bytes = 0;  // the budget that progress shows the predicted size against; 0: none
   Overwrite overwrite = Overwrite::no;
   torch::Device device = torch::kCPU;
+  // Where the training clock starts, e.g. when the process did; otherwise with the first step. A resumed run's clock
+  // goes on where it was.
+  std::optional<std::chrono::steady_clock::time_point> clock_start;
   std::string version;  // of the program, for run.json
   // Asked between micro-batches; true means: write a checkpoint and end as interrupted.
   std::function<bool()> stop = cancelled;
@@ -35,12 +42,13 @@ struct TrainReport {
   double final_loss = 0;  // mean cross-entropy in nats over the steps since the line of metrics before the last
   std::optional<double> val_bpb;
   std::uint64_t predicted_bytes = 0;
-  std::string predicted_by;  // what predicted_bytes counts
+  std::string predicted_by;          // what predicted_bytes counts
+  std::vector<std::string> unmoved;  // tensors that the first steps did not move at all
 };
 
 // Runs until train.steps or train.max_seconds, whichever is first; a step that would end after max_seconds (by the
 // mean of the steps so far) is not begun. Runs that are bounded by steps alone give the same checkpoint bytes every
-// time, for the same machine, threads and LibTorch, resumed or not.
+// time, for the same machine, threads and LibTorch, resumed or not; so does a run that replays another's schedule.
 // Errors: usage (folder exists, vocabulary or resumed settings do not fit), bad_data (shards), check_failed (the loss
 // or a weight is not finite, or the loss diverged; the last checkpoint is kept), interrupted (after a checkpoint), io.
 Result<TrainReport> train(const TrainRequest& request);

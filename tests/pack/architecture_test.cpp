@@ -149,11 +149,11 @@ TEST(Architecture, MatchDropsExtrasThatCarryNothingAndNamesThem) {
 TEST(Architecture, MatchRefusesUnknownMissingAndMisshapenTensors) {
   {
     Checkpoint checkpoint;
-    checkpoint.add("blocks.0.mlp.fc.scale_correction", {4}, 1.001f);
+    checkpoint.add("blocks.0.mlp.gate.scale_correction", {4}, 1.001f);
     const auto matched = checkpoint.match();
     ASSERT_FALSE(matched);
     EXPECT_EQ(matched.error().code, ErrorCode::bad_data);
-    EXPECT_EQ(matched.error().key, "blocks.0.mlp.fc.scale_correction");
+    EXPECT_EQ(matched.error().key, "blocks.0.mlp.gate.scale_correction");
   }
   {
     Checkpoint checkpoint;
@@ -170,6 +170,31 @@ TEST(Architecture, MatchRefusesUnknownMissingAndMisshapenTensors) {
     ASSERT_FALSE(matched);
     EXPECT_THAT(matched.error().message, HasSubstr("tensor 'tok_emb.weight' in 'c.safetensors' has the shape [32, 8]"));
     EXPECT_THAT(matched.error().message, HasSubstr("[33, 8]"));
+  }
+}
+
+TEST(Architecture, LearnedScaleCorrectionsEnterTheStoredScales) {
+  Checkpoint checkpoint;
+  QuantizerConfig quantizer;
+  quantizer.group = 16;
+  checkpoint.add("blocks.0.mlp.fc.scale_correction", {32}, 1.5f);
+  const auto matched = checkpoint.match();
+  ASSERT_TRUE(matched) << to_string(matched.error());
+  EXPECT_TRUE(matched->dropped.empty());
+  const auto stored = store_checkpoint(*matched, checkpoint.model, quantizer);
+  ASSERT_TRUE(stored) << to_string(stored.error());
+  // All weights are 0.25: code 1, scale 0.25, times what was learned.
+  for (const float value : stored->find("blocks.0.mlp.fc.weight")->values()) EXPECT_EQ(value, 0.375f);
+  for (const float value : stored->find("blocks.1.mlp.fc.weight")->values()) EXPECT_EQ(value, 0.25f);
+
+  for (const auto& [shape, value] :
+       {std::pair{Shape{31}, 1.5f}, {Shape{32}, 0.0f}, {Shape{32}, -1.0f}, {Shape{32}, 1e9f}}) {
+    Checkpoint bad;
+    bad.add("blocks.0.mlp.fc.scale_correction", shape, value);
+    const auto refused = store_checkpoint(bad.match().value(), bad.model, quantizer);
+    ASSERT_FALSE(refused) << value;
+    EXPECT_EQ(refused.error().code, ErrorCode::bad_data);
+    EXPECT_EQ(refused.error().key, "blocks.0.mlp.fc.weight");
   }
 }
 

@@ -87,6 +87,7 @@ TEST(StoredModel, CheckpointsAreStoredTensorByTensor) {
                                           random_values(static_cast<std::size_t>(element_count(spec.shape)), 0.1f)));
   matched.specs = tensor_specs(model);
   for (const Tensor& tensor : tensors) matched.tensors.push_back(tensor.view());
+  matched.corrections.resize(matched.specs.size());
 
   const auto exact = store_checkpoint(matched, model, quantizer, 3);
   ASSERT_TRUE(exact);

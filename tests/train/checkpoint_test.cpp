@@ -23,7 +23,7 @@ class CheckpointTest : public testing::Test {
 };
 
 TEST_F(CheckpointTest, StateComesBackWhole) {
-  RunPosition position{12, 3456, 7.0625, 5.123456789012345, 12, {3, 9}};
+  RunPosition position{12, 3456, 7.0625, 5.123456789012345, 1.75, 12, {3, 9}};
   ASSERT_TRUE(write_state(path(), position, {{"train.seed", "5"}}, tensors(0.1f)));
   const auto into = tensors(0.0f);
   const RunPosition back = read_state(path(), {{"train.seed", "5"}}, into).value();

@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 
+#include "core/safetensors.h"
 #include "tests/train/toy.h"
 
 namespace par5 {
@@ -104,6 +105,57 @@ TEST_F(TrainCommandTest, SignalsLeaveACheckpointThatResumes) {
     ASSERT_EQ(resumed.status, 0) << resumed.output << resumed.error;
     EXPECT_GT(nlohmann::json::parse(resumed.output)["steps"], 3);
   }
+}
+
+// Killed outright at moments that no handler sees: what lies in the folder is whole, and continuing gives the same
+// bytes as a run that nothing happened to.
+TEST_F(TrainCommandTest, KilledRunsContinueFromAWholeCheckpoint) {
+  const std::string straight = folder_.at("straight");
+  ASSERT_EQ(par5(common(straight) + "--steps 400 -q").status, 0);
+  const std::string killed = folder_.at("killed");
+  const std::string command = common(killed) + "--steps 400 --set train.checkpoint_seconds=0.02 -q ";
+  std::string resume;
+  for (const int milliseconds : {700, 900, 1300}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::execl("/bin/sh", "sh", "-c", ("exec '" PAR5_PROGRAM "-torch' " + command + resume + "2>/dev/null").c_str(),
+              static_cast<char*>(nullptr));
+      ::_exit(99);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    if (file_exists(join_path(killed, "state.bin"))) resume = "--resume ";
+    const std::string model = join_path(killed, "model.safetensors");
+    EXPECT_TRUE(!file_exists(model) || SafetensorsFile::open(model));
+  }
+  const Finished done = par5(command + (resume.empty() ? "--force" : resume));
+  ASSERT_EQ(done.status, 0) << done.error;
+  EXPECT_TRUE(read_text_file(join_path(killed, "model.safetensors")).value() ==
+              read_text_file(join_path(straight, "model.safetensors")).value());
+}
+
+TEST_F(TrainCommandTest, PairedRunsShareSeedsAndTellTheDifference) {
+  std::string other = read_text_file(join_path(work_, "toy.toml")).value();
+  const std::string grid = "grid = \"quinary\"";
+  other.replace(other.find(grid), grid.size(), "grid = \"ternary\"");
+  ASSERT_TRUE(write_file(join_path(work_, "ternary.toml"), other, Overwrite::no));
+  for (const char* name : {"toy-seed1", "toy-seed2", "ternary-seed1", "ternary-seed2"})
+    (void)folder_.at("run/" + std::string(name));
+  const Finished done = par5("train --threads 1 --config '" + join_path(work_, "toy.toml") + "' --config '" +
+                             join_path(work_, "ternary.toml") + "' --seeds 1,2 --steps 3 --data '" + data_ +
+                             "' --val '" + data_ + "' -o '" + run_ + "' --json -q");
+  ASSERT_EQ(done.status, 0) << done.output << done.error;
+  const auto report = nlohmann::json::parse(done.output);
+  ASSERT_EQ(report["runs"].size(), 4u);
+  ASSERT_EQ(report["configurations"].size(), 2u);
+  const double first = report["runs"][1]["val_bpb"].get<double>() - report["runs"][0]["val_bpb"].get<double>();
+  const double second = report["runs"][3]["val_bpb"].get<double>() - report["runs"][2]["val_bpb"].get<double>();
+  EXPECT_NEAR(report["configurations"][1]["difference"].get<double>(), (first + second) / 2, 1e-12);
+  EXPECT_TRUE(file_exists(join_path(run_, "ternary-seed2/model.safetensors")));
+  EXPECT_EQ(par5("train --config '" + join_path(work_, "toy.toml") + "' --seeds 1 --resume --data x -o y").status, 2);
+  EXPECT_EQ(par5(common(run_) + "--device teapot").status, 2);
 }
 
 // A disk that fills up: the file-size limit makes writes fail, and the run ends with an I/O error and no half file.

@@ -75,6 +75,37 @@ TEST(Muon, Bfloat16FollowsFloat32) {
               0.999);
 }
 
+// Gradients of low rank are what training meets; the Gram form must not lose their small singular values.
+torch::Tensor low_rank(std::int64_t rows, std::int64_t columns, std::int64_t rank) {
+  return torch::mm(gaussian(rows, rank, 21), gaussian(rank, columns, 22)) + 1e-3 * gaussian(rows, columns, 23);
+}
+
+TEST(Muon, GramFormIsTheSameFunction) {
+  for (const torch::Tensor& matrix :
+       {gaussian(96, 384, 5), gaussian(384, 96, 6), low_rank(96, 384, 8), gaussian(64, 64, 7)})
+    for (const auto coefficients : {MuonCoefficients::quintic, MuonCoefficients::polar_express})
+      for (const std::int64_t iterations : {1, 2, 3, 5}) {
+        const torch::Tensor exact = newton_schulz(matrix, {coefficients, iterations, torch::kFloat64, MuonForm::plain});
+        const torch::Tensor gram = newton_schulz(matrix, {coefficients, iterations, torch::kFloat32, MuonForm::gram});
+        EXPECT_GT(cosine(gram, exact), 0.99999) << iterations;
+        EXPECT_NEAR((gram.norm() / exact.norm()).item<double>(), 1.0, 1e-3) << iterations;
+      }
+}
+
+TEST(Muon, NeuronsShareTheUpdateEvenlyAndKeepItsNorm) {
+  const torch::Tensor direction =
+      (gaussian(6, 40, 9) * torch::arange(1, 7).to(torch::kFloat64).unsqueeze(1)).to(torch::kFloat32);
+  torch::Tensor moments = torch::zeros({6, 1});
+  const torch::Tensor first = normalize_neurons(direction, moments, 0.9);
+  EXPECT_NEAR((first.norm() / direction.norm()).item<double>(), 1.0, 1e-5);
+  const torch::Tensor norms = first.norm(2, 1);
+  EXPECT_NEAR((norms.max() / norms.min()).item<double>(), 1.0, 1e-4) << "rows of a first update are all alike";
+  EXPECT_LT((moments.squeeze(1) - 0.1 * direction.square().mean(1)).abs().max().item<double>(), 1e-5);
+  // The running mean square: 0.9 of the old one, 0.1 of the new.
+  (void)normalize_neurons(2 * direction, moments, 0.9);
+  EXPECT_LT((moments.squeeze(1) - (0.09 + 0.4) * direction.square().mean(1)).abs().max().item<double>(), 1e-4);
+}
+
 TEST(Muon, ZeroGradientGivesZero) {
   const torch::Tensor zero = torch::zeros({8, 4});
   EXPECT_EQ(newton_schulz(normalize_rows(zero), {}).abs().max().item<float>(), 0.0f);

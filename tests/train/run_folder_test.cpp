@@ -19,14 +19,14 @@ TEST_F(RunFolderTest, ExistingRunIsRefusedAndForceRemovesOnlyItsFiles) {
   auto folder = RunFolder::create(path, Overwrite::no).value();
   ASSERT_TRUE(RunFolder::create(path, Overwrite::no)) << "an empty folder is no run";
   for (const std::string& file : {folder.config(), folder.model(), folder.state(), folder.earlier_model(7),
-                                  join_path(path, "notes.txt"), join_path(path, "model-best.safetensors")})
+                                  join_path(path, "notes.txt"), join_path(path, "model-mine.safetensors")})
     ASSERT_TRUE(write_file(file, "x", Overwrite::no));
   const auto refused = RunFolder::create(path, Overwrite::no);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::usage);
   EXPECT_NE(refused.error().message.find("--resume"), std::string::npos);
   ASSERT_TRUE(RunFolder::create(path, Overwrite::yes));
-  EXPECT_EQ(list_folder(path).value(), (std::vector<std::string>{"model-best.safetensors", "notes.txt"}));
+  EXPECT_EQ(list_folder(path).value(), (std::vector<std::string>{"model-mine.safetensors", "notes.txt"}));
 }
 
 TEST_F(RunFolderTest, ResumeNeedsACheckpoint) {

@@ -84,5 +84,50 @@ TEST(Schedule, MomentumRises) {
   EXPECT_DOUBLE_EQ(muon_momentum(optimizer, 0), 0.95);
 }
 
+TEST(Schedule, BatchGrowsInWholeMicroBatches) {
+  Config config;
+  config.train.batch_tokens = 8192, config.train.micro_batch_tokens = 1024, config.train.batch_start_tokens = 2048;
+  config.train.batch_ramp_fraction = 0.5;
+  const auto batch = [&](double progress) { return plan_step(config, 0, {progress, 1}).batch_tokens; };
+  EXPECT_EQ(batch(0), 2048);
+  EXPECT_EQ(batch(0.0832), 2048);
+  EXPECT_EQ(batch(0.0834), 3072);
+  EXPECT_EQ(batch(0.25), 5120);
+  EXPECT_EQ(batch(0.499), 7168);
+  EXPECT_EQ(batch(0.5), 8192);
+  config.train.batch_start_tokens = 0;
+  EXPECT_EQ(batch(0), 8192);
+}
+
+TEST(Schedule, SequencesDouble) {
+  Config config;
+  config.train.sequence = 512, config.train.sequence_start = 64, config.train.sequence_ramp_fraction = 0.3;
+  const auto sequence = [&](double progress) { return plan_step(config, 0, {progress, 1}).sequence; };
+  EXPECT_EQ(sequence(0), 64);
+  EXPECT_EQ(sequence(0.11), 128);
+  EXPECT_EQ(sequence(0.21), 256);
+  EXPECT_EQ(sequence(0.3), 512);
+  config.train.sequence_start = 0;
+  EXPECT_EQ(sequence(0), 512);
+}
+
+TEST(Schedule, PrecisionFollowsTheRun) {
+  Config config;
+  const auto plan = [&](double progress) { return plan_step(config, 0, {progress, 1}); };
+  EXPECT_EQ(plan(0).full_precision, 0);
+  EXPECT_FALSE(plan(1).simulate_scale_bits);
+  config.train.soft_quantization_fraction = 0.5, config.train.scale_qat_fraction = 0.2;
+  config.quantizer.scale_bits = 5;
+  EXPECT_EQ(plan(0).full_precision, 1);
+  EXPECT_NEAR(plan(0.125).full_precision, 0.75, 1e-12);
+  EXPECT_EQ(plan(0.5).full_precision, 0);
+  EXPECT_FALSE(plan(0.79).simulate_scale_bits);
+  EXPECT_TRUE(plan(0.8).simulate_scale_bits);
+  config.quantizer.scale_bits = 16;
+  EXPECT_FALSE(plan(0.9).simulate_scale_bits) << "fp16 scales are what training has anyway";
+  config.train.quantize = false;
+  EXPECT_EQ(plan(0.9).full_precision, 1);
+}
+
 }  // namespace
 }  // namespace par5

@@ -20,10 +20,11 @@ class TestFolder {
  public:
   TestFolder() : root_(std::move(TemporaryFolder::create().value())) {}
   ~TestFolder() {
-    for (const std::string& folder : folders_)
-      if (const auto names = list_folder(folder)) {
-        for (const std::string& name : *names) (void)remove_file(join_path(folder, name));
-        ::rmdir(folder.c_str());
+    // Those named last may lie in those named before.
+    for (auto folder = folders_.rbegin(); folder != folders_.rend(); ++folder)
+      if (const auto names = list_folder(*folder)) {
+        for (const std::string& name : *names) (void)remove_file(join_path(*folder, name));
+        ::rmdir(folder->c_str());
       }
   }
   std::string at(const std::string& name) {

@@ -1,4 +1,4 @@
-#include "tokenizer/protobuf.h"
+#include "core/protobuf.h"
 
 #include <bit>
 
@@ -8,6 +8,11 @@ namespace {
 void put_varint(std::string& message, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) message += static_cast<char>((value & 0x7f) | 0x80);
   message += static_cast<char>(value);
+}
+
+template <class Bits>
+void put_little_endian(std::string& message, Bits bits) {
+  for (std::size_t byte = 0; byte < sizeof(Bits); ++byte) message += static_cast<char>(bits >> (8 * byte) & 0xff);
 }
 
 }  // namespace
@@ -86,8 +91,12 @@ void put_protobuf(std::string& message, std::uint32_t number, std::string_view b
 
 void put_protobuf_float(std::string& message, std::uint32_t number, float value) {
   put_varint(message, std::uint64_t{number} << 3 | 5);
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  for (int shift = 0; shift < 32; shift += 8) message += static_cast<char>(bits >> shift & 0xff);
+  put_little_endian(message, std::bit_cast<std::uint32_t>(value));
+}
+
+void put_protobuf_double(std::string& message, std::uint32_t number, double value) {
+  put_varint(message, std::uint64_t{number} << 3 | 1);
+  put_little_endian(message, std::bit_cast<std::uint64_t>(value));
 }
 
 }  // namespace par5

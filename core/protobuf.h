@@ -1,4 +1,4 @@
-// The little of protobuf's wire format that SentencePiece's .model files use.
+// The little of protobuf's wire format that SentencePiece's .model files and TensorBoard's events use.
 #pragma once
 
 #include <cstdint>
@@ -36,5 +36,6 @@ class ProtobufReader {
 void put_protobuf(std::string& message, std::uint32_t number, std::uint64_t value);
 void put_protobuf(std::string& message, std::uint32_t number, std::string_view bytes);
 void put_protobuf_float(std::string& message, std::uint32_t number, float value);
+void put_protobuf_double(std::string& message, std::uint32_t number, double value);
 
 }  // namespace par5
