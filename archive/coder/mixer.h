@@ -64,6 +64,12 @@ inline void store4(float* to, Lanes4 lanes) { std::memcpy(to, &lanes, sizeof lan
 // A mixer's inputs, in registers.
 struct MixerInputs {
   Lanes4 lanes[4];
+
+  static MixerInputs of(const MixerVector& vector) {
+    MixerInputs inputs;
+    for (int i = 0; i < 4; ++i) inputs.lanes[i] = load4(vector.data() + 4 * i);
+    return inputs;
+  }
 };
 
 // The sum of products in a fixed tree: lanes i and i + 8, then + 4, + 2, + 1.

@@ -44,10 +44,11 @@ class DecisionCoder {
           coder::stretch(tables_, counters[static_cast<std::size_t>(i)]->probability);
     }
     MixerVector& weights = weights_[set];
-    const float probability = coder::squash(tables_, coder::dot(weights, inputs));
+    const coder::MixerInputs lanes = coder::MixerInputs::of(inputs);
+    const float probability = coder::squash(tables_, coder::dot(weights, lanes));
     bit = coder_.code(bit, static_cast<std::uint32_t>(coder::clamp(probability * 65536.0f, 1.0f, 65535.0f)));
     const float value = bit ? 1.0f : 0.0f;
-    coder::add_scaled(weights, inputs, (value - probability) * kLearningRate);
+    coder::add_scaled(weights, lanes, (value - probability) * kLearningRate);
     for (Counter* counter : counters) counter->update(tables_, value, kCounterLimit);
     return bit;
   }
