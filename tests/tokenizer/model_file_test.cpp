@@ -151,7 +151,7 @@ TEST(NormalizerMap, AsChangesToABuiltInOne) {
   ASSERT_TRUE(compact_normalizer(tokenizer));
   EXPECT_LT(tokenizer.normalizer_map.size(), 60000u);
   EXPECT_EQ(changed_map(tokenizer.normalizer, tokenizer.normalizer_map).value(), *map);
-  for (const std::string bad : {std::string("a"), std::string("zz\0\0", 4), std::string("\0a\0", 3)})
+  for (const std::string& bad : {std::string("a"), std::string("zz\0\0", 4), std::string("\0a\0", 3)})
     EXPECT_FALSE(changed_map(name, std::vector<std::uint8_t>(bad.begin(), bad.end())));
 }
 
