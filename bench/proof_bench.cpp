@@ -150,7 +150,8 @@ void compressor(bench::Figures& figures, const std::string& path) {
                  "changes of normalisation " + grouped(static_cast<std::int64_t>(summary.changes_bytes)) + " bytes; " +
                      fixed(compress_seconds, 1) + " s with its check, back in " + fixed(decompress_seconds, 1) + " s"});
   }
-  for (const Baseline& baseline : compressor_baselines(as_bytes(text), 0).value())
+  const std::vector<Baseline> baselines = compressor_baselines(as_bytes(text), 0).value();
+  for (const Baseline& baseline : baselines)
     figures.add({"engine.info", baseline.name + ": the same text", baseline.bpb, "bpb", {}, {}, bench::Better::lower, 1, 1, baseline.bpb,
                  baseline.bpb, ""});
 }
