@@ -8,7 +8,8 @@
 namespace par5 {
 namespace {
 
-// An answer that some report gives to one of the named checks: its own `checks[] {id, verdict, evidence}`.
+// An answer that some report gives to one of the named checks, by its own `checks[] {id, verdict, evidence}`: the ids are those
+// of `par5 eval --probe` and of `par5 audit --ledger`.
 Finding reported(const AuditSubject& subject, const std::vector<std::string>& ids) {
   Finding found = unknown("");
   for (const EvidenceReport& report : subject.evidence) {
@@ -76,17 +77,17 @@ Learning learning(const AuditSubject& subject, std::vector<Place>& places) {
 }  // namespace
 
 Finding check_causal(const AuditSubject& subject) {
-  return from_reports(subject, {"C1", "future_flip", "causal", "target_flip", "later_document", "earlier_probabilities"},
-                      "needs running: no decode proof (`par5 prove --json`) and no causality probe lies beside it", {"slot_", "SLOT", "self-prediction"});
+  return from_reports(subject, {"target", "future", "documents"},
+                      "needs running: no decode proof (`par5 prove --json`) and no probe (`par5 eval --probe --json`) lies beside it", {"slot_", "SLOT", "self-prediction"});
 }
 
 Finding check_normalised(const AuditSubject& subject) {
-  return from_reports(subject, {"C2", "normalised", "normalised_sum", "probabilities", "sum_is_one"},
-                      "needs running: no decode proof (`par5 prove --json`) and no normalisation probe lies beside it", {"ngram_hash", "ngram", "ppm"});
+  return from_reports(subject, {"normalised", "nonnegative"},
+                      "needs running: no decode proof (`par5 prove --json`) and no probe (`par5 eval --probe --json`) lies beside it", {"ngram_hash", "ngram", "ppm"});
 }
 
 Finding check_score_before_update(const AuditSubject& subject) {
-  const Finding found = from_reports(subject, {"C3", "score_before_update", "order", "updates_after_scores"},
+  const Finding found = from_reports(subject, {"order"},
                                      "needs running: no audit of a sealed ledger (`par5 audit --ledger … --json`) and no decode proof lies beside it", {"prequant_ttt", "pre_quant_ttt", "pre-quant TTT"});
   std::vector<Place> places;
   if (found.answer == Answer::unknown && subject.own && learning(subject, places) == Learning::none) return passes("nothing is learnt while the evaluation runs, as its reports say", places);
@@ -96,15 +97,15 @@ Finding check_score_before_update(const AuditSubject& subject) {
 Finding check_test_time_training(const AuditSubject& subject) {
   std::vector<Place> places;
   if (subject.own && learning(subject, places) == Learning::none) {
-    const Finding by_check = reported(subject, {"V2", "C3", "score_before_update", "order", "updates_after_scores"});
+    const Finding by_check = reported(subject, {"order"});
     return by_check.answer == Answer::fail ? by_check : passes("nothing is learnt while the evaluation runs, as its reports say", places);
   }
-  return from_reports(subject, {"V2", "C3", "score_before_update", "order", "updates_after_scores"},
+  return from_reports(subject, {"order"},
                       "needs running: no audit of a sealed ledger and no decode proof lies beside it", {"ttt", "test_time", "test-time"});
 }
 
 Finding check_single_pass(const AuditSubject& subject) {
-  const Finding by_check = reported(subject, {"C4", "coverage", "every_target_once", "once"});
+  const Finding by_check = reported(subject, {"coverage"});
   if (by_check.answer != Answer::unknown) return by_check;
   const Finding by_proof = proven(subject);
   if (by_proof.answer != Answer::unknown) return by_proof;

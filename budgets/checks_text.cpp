@@ -97,9 +97,10 @@ Finding check_validation_set(const AuditSubject& subject) {
       for (const EvidenceReport* report : of_command(subject.evidence, "eval")) {
         if (!report->file.starts_with(run.prefix)) continue;
         for (const auto& row : eval_rows(*report)) {
+          const auto targets = integer_of(row, "targets");
+          if (!targets) continue;  // a probe's report
           scored = true;
-          const std::int64_t targets = integer_of(row, "targets").value_or(0);
-          if (targets < *tokens - 1) return fails("evaluation scored " + count_text(targets) + " of " + count_text(*tokens - 1) + " targets", {{report->file, 0, "targets"}});
+          if (*targets < *tokens - 1) return fails("evaluation scored " + count_text(*targets) + " of " + count_text(*tokens - 1) + " targets", {{report->file, 0, "targets"}});
         }
       }
       if (!scored) return unknown("there is no eval report (`par5 eval … --json >eval.json`)", {place});

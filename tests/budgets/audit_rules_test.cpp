@@ -140,18 +140,18 @@ const std::vector<Violation>& violations() {
        }},
       {"ValidationTextInTraining", "V1", "17 validation documents", [](Files& files) { replace(files["evidence/overlap.json"], "\"shared_documents\": 0", "\"shared_documents\": 17"); }},
       {"LearntBeforeScored", "V2", "before it was scored", [](Files& files) {
-         files["evidence/ledger.json"] = R"({"schema": 1, "command": "audit", "checks": [{"id": "score_before_update", "verdict": "fail", "evidence": "target 700 was used before it was scored"}]})";
+         files["evidence/ledger.json"] = R"({"schema": 1, "command": "audit", "checks": [{"id": "order", "verdict": "fail", "evidence": "target 700 was used before it was scored"}]})";
        }},
       {"FutureChangesThePast", "C1", "position 9", [](Files& files) {
-         files["evidence/probe.json"] = R"({"schema": 1, "command": "probe", "checks": [{"id": "future_flip", "verdict": "fail", "evidence": "position 9 changed"}]})";
+         files["evidence/probe.json"] = R"({"schema": 1, "command": "eval", "checks": [{"id": "future", "verdict": "fail", "evidence": "position 9 changed"}]})";
        }},
       {"ProofThatDoesNotDecode", "C1", "did not return the text", [](Files& files) { replace(files["evidence/prove.json"], "\"identical\": true", "\"identical\": false"); }},
       {"BitstreamLongerThanClaimed", "C2", "1.2", [](Files& files) { replace(files["evidence/prove.json"], "1.13811", "1.2"); }},
       {"NotNormalised", "C2", "277", [](Files& files) {
-         files["evidence/probe.json"] = R"({"schema": 1, "command": "probe", "checks": [{"id": "normalised", "verdict": "fail", "evidence": "sum is 277"}]})";
+         files["evidence/probe.json"] = R"({"schema": 1, "command": "eval", "checks": [{"id": "normalised", "verdict": "fail", "evidence": "sum is 277"}]})";
        }},
       {"UpdateBeforeScore", "C3", "block 3", [](Files& files) {
-         files["evidence/ledger.json"] = R"({"schema": 1, "command": "audit", "checks": [{"id": "score_before_update", "verdict": "fail", "evidence": "block 3"}]})";
+         files["evidence/ledger.json"] = R"({"schema": 1, "command": "audit", "checks": [{"id": "order", "verdict": "fail", "evidence": "block 3"}]})";
        }},
       {"ATargetScoredTwice", "C4", "twice", [](Files& files) {
          files["evidence/ledger.json"] = R"({"schema": 1, "command": "audit", "checks": [{"id": "coverage", "verdict": "fail", "evidence": "target 5 scored twice"}]})";
