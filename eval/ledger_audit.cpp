@@ -209,8 +209,7 @@ std::vector<std::string> ledger_audit_leaves_open(const LedgerAudit& audit) {
   std::vector<std::string> open;
   if (audit.checks.back().id != "head")
     open.emplace_back("that it is the ledger that was published: compare its head hash, or give it with --head");
-  open.emplace_back("that the scores are what the model gives, and the bytes what the text has: --model and --data with "
-                    "--sample score some blocks again");
+  open.emplace_back("that the scores are what the model gives, and the bytes what the text has: that takes `par5 prove`");
   open.emplace_back("that nothing was learnt beyond what is on record, and that scores do not see their targets: `par5 "
                     "prove` decodes the text, `par5 eval --probe` looks for leaks");
   return open;

@@ -26,6 +26,7 @@ struct Options {
   std::vector<std::string> seeds;
   std::string device = "cpu";
   std::string replay;
+  std::uint64_t cap_bytes = 0;
   bool resume = false;
   bool count_startup = false;
 };
@@ -71,6 +72,7 @@ Result<TrainReport> run_one(const Options& options, const CommonOptions& common,
   request.run_folder = run_folder;
   request.resume = options.resume;
   request.replay = options.replay;
+  request.cap_bytes = options.cap_bytes;
   if (options.count_startup) request.clock_start = kProcessStart;
   request.overwrite = common.overwrite();
   request.version = std::string(kVersion) + " (" + kGitHash + ")";
@@ -218,7 +220,8 @@ Command train_command() {
         app.add_option("--device", options->device, "Where to compute: cpu, cuda, cuda:1")->capture_default_str();
         app.add_option("--replay", options->replay,
                        "Run folder whose realised schedule is repeated step by step, whatever the clock says");
-        app.add_flag("--count-startup", options->count_startup,
+        app.add_option("--cap", options->cap_bytes, "Budget in bytes that progress shows the estimated size against");
+            app.add_flag("--count-startup", options->count_startup,
                      "Start the clock of --max-seconds with the process, not with the first step (single runs)");
         app.add_flag("--resume", options->resume, "Continue from the run folder's last checkpoint");
         return [options](const CommonOptions& common) { return run(*options, common); };
