@@ -46,12 +46,12 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
 
 Command report_command() {
   return {"report", "Show runs as one self-contained page, or as text",
-          "  par5 report runs/one -o page.html\n  par5 report runs/ -o all.html\n  par5 report runs/one --text\n\n"
+          "  par5 report runs/one -o page.html\n  par5 report runs/ -o all.html\n  par5 report runs/one --text\n  par5 report val.ledger -o ledger.html\n\n"
           "The page shows what the folder holds: metrics.jsonl, model.par5, eval.json, audit.json, baseline.json (the reports that\n"
-          "--json prints). It needs no network and no script, and prints well.",
+          "--json prints), *.ledger. It needs no network and no script, and prints well.",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
-            app.add_option("inputs", options->inputs, "Run folders, a folder of them, artifacts or reports")->required();
+            app.add_option("inputs", options->inputs, "Run folders, a folder of them, artifacts, score ledgers or reports")->required();
             app.add_option("-o,--output", options->output, "Page to write");
             app.add_flag("--text", options->text, "Print the same facts here");
             return [options](const CommonOptions& common) { return run(*options, common); };

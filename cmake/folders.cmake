@@ -44,7 +44,7 @@ par5_folder(eval/coding  USES core tokenizer tokenizer/shards pack archive archi
 par5_folder(budgets/foreign  USES core)
 par5_folder(budgets/records  USES core budgets/foreign)
 par5_folder(budgets          USES core tokenizer/shards tokenizer pack archive eval budgets/foreign budgets/records)
-par5_folder(report           USES core pack archive budgets)
+par5_folder(report           USES core pack archive eval budgets)
 par5_folder(model      TORCH USES core pack)
 par5_folder(train      TORCH USES core tokenizer/shards tokenizer/pieces pack archive model)
 par5_folder(eval/torch TORCH USES core tokenizer/shards pack archive model train eval)

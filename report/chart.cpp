@@ -186,6 +186,37 @@ std::string draw(const Histogram& histogram) {
   return svg.finish();
 }
 
+std::string draw(const HeatStrip& strip) {
+  constexpr double kWidth = 720, kTop = 4, kStrip = 46, kCounts = 34;
+  constexpr int kShades = 9;
+  // The shades span the middle 96 % of the values, so that one odd field does not wash out the rest.
+  std::vector<double> sorted;
+  for (const double value : strip.values)
+    if (std::isfinite(value)) sorted.push_back(value);
+  if (sorted.empty()) return {};
+  std::sort(sorted.begin(), sorted.end());
+  const std::size_t margin = sorted.size() / 50;
+  const double low = sorted[margin], high = sorted[sorted.size() - 1 - margin], most = strip.counts.empty() ? 0 : *std::max_element(strip.counts.begin(), strip.counts.end());
+  const double counts_top = kTop + kStrip + 6, counts_height = most > 0 ? kCounts : 0, base = counts_top + counts_height, slot = kWidth / static_cast<double>(strip.values.size());
+  Svg svg(kWidth, base + 58, strip.title, strip.description, "chart");
+  for (std::size_t i = 0; i < strip.values.size(); ++i) {
+    const double value = strip.values[i], x = slot * static_cast<double>(i);
+    if (std::isfinite(value)) {
+      const double place = high > low ? (value - low) / (high - low) : 0.5;
+      svg.rectangle(x, kTop, slot, kStrip, "h" + std::to_string(std::clamp(static_cast<int>(place * kShades), 0, kShades - 1)), strip.titles[i]);
+    }
+    if (most > 0 && strip.counts[i] > 0) svg.rectangle(x, base - counts_height * strip.counts[i] / most, std::max(slot - 0.5, 0.5), counts_height * strip.counts[i] / most, "bar");
+  }
+  svg.line(0, base, kWidth, base, "axis");
+  svg.text(0, base + 16, "start", strip.x_label);
+  if (most > 0) svg.text(kWidth, base + 16, "end", strip.count_label + ", at most " + tick_text(most, 1));
+  for (int shade = 0; shade < kShades; ++shade) svg.rectangle(24.0 * shade, base + 28, 24, 12, "h" + std::to_string(shade));
+  svg.text(0, base + 54, "start", fixed(low, 3));
+  svg.text(24.0 * kShades, base + 54, "end", fixed(high, 3));
+  svg.text(24.0 * kShades + 10, base + 38, "start", strip.unit);
+  return svg.finish();
+}
+
 std::string standalone(const std::string& svg) {
   std::string out = svg;
   out.insert(4, " xmlns=\"http://www.w3.org/2000/svg\" width=\"720\"");

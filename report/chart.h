@@ -51,6 +51,18 @@ struct Histogram {
 };
 std::string draw(const Histogram& histogram);
 
+// A row of fields from left to right, darker for higher values, with a legend of nine shades; bars below them for counts.
+struct HeatStrip {
+  std::string title, description;
+  std::string x_label;
+  std::string unit;                 // of the values, in the legend
+  std::vector<double> values;       // NaN: an empty field
+  std::vector<std::string> titles;  // of the fields, shown on hovering
+  std::vector<double> counts;       // one per field, or empty
+  std::string count_label;
+};
+std::string draw(const HeatStrip& strip);
+
 // A chart as a file of its own, with the page's colours.
 std::string standalone(const std::string& svg);
 

@@ -19,6 +19,7 @@ std::string percent(double share, int digits = 1) { return fixed(100 * share, di
 std::string element(const std::string& tag, const std::string& text, const std::string& style_class = {}) {
   return "<" + tag + (style_class.empty() ? "" : " class=\"" + style_class + "\"") + ">" + escaped(text) + "</" + tag + ">";
 }
+std::string signed_fixed(double value, int digits) { return (value > 0 ? "+" : "") + fixed(value, digits); }
 std::string cell(const std::string& text) { return element("td", text, "n"); }
 std::string section(const std::string& title, const std::string& body) { return body.empty() ? "" : "<section><h2>" + escaped(title) + "</h2>" + body + "</section>\n"; }
 std::string figure(const std::string& svg, const std::string& caption) {
@@ -183,15 +184,22 @@ std::string evaluation_section(const RunData& run) {
   std::string table;
   std::vector<std::string> described;
   const double first = run.evaluation.front().bpb;
+  bool intervals = false;
   for (const EvalRow& row : run.evaluation) {
-    chart.rows.push_back({row.mode, row.bpb, 0, fixed(row.bpb, 5), false});
+    const bool interval = row.low && row.high;
+    const std::string range = interval ? "[" + signed_fixed(*row.low, 6) + ", " + signed_fixed(*row.high, 6) + "]" : "";
+    intervals = intervals || interval;
+    chart.rows.push_back({row.mode, row.bpb, interval ? (*row.high - *row.low) / 2 : 0, fixed(row.bpb, 5), false});
     described.push_back(row.mode + " " + fixed(row.bpb, 5));
-    table += "<tr>" + element("td", row.mode) + cell(fixed(row.bpb, 8)) + cell(&row == &run.evaluation.front() ? "" : (row.bpb > first ? "+" : "") + fixed(row.bpb - first, 8)) +
+    const double difference = row.difference.value_or(row.bpb - first);
+    table += "<tr>" + element("td", row.mode) + cell(fixed(row.bpb, 8)) + cell(&row == &run.evaluation.front() ? "" : signed_fixed(difference, 8)) + cell(range) + element("td", row.against) +
              cell(row.nats_per_token ? fixed(*row.nats_per_token, 8) : "") + cell(row.seconds ? duration(*row.seconds) : "") + "</tr>";
   }
   chart.description = join(described, ", ");
-  std::string body = figure(draw(chart), "One run: points without intervals. Differences between modes are on the same targets.");
-  body += "<div class=\"scroll\"><table><caption>All digits, and the difference to the first mode.</caption><thead><tr><th scope=\"col\">mode</th><th scope=\"col\" class=\"n\">bpb</th><th scope=\"col\" class=\"n\">difference</th>"
+  std::string body = figure(draw(chart), intervals ? "Intervals: 95 % of the difference, paired by document, to the mode that the table names; all modes on the same targets."
+                                                   : "One run: points without intervals. Differences between modes are on the same targets.");
+  body += "<div class=\"scroll\"><table><caption>All digits, and the difference to the first mode or to the one named.</caption><thead><tr><th scope=\"col\">mode</th><th scope=\"col\" class=\"n\">bpb</th><th scope=\"col\" class=\"n\">difference</th>"
+          "<th scope=\"col\" class=\"n\">95 % by document</th><th scope=\"col\">against</th>"
           "<th scope=\"col\" class=\"n\">nats a token</th><th scope=\"col\" class=\"n\">time</th></tr></thead><tbody>" + table + "</tbody></table></div>";
   if (!run.baselines.empty()) {
     std::vector<std::string> lines;
@@ -199,6 +207,29 @@ std::string evaluation_section(const RunData& run) {
     body += element("p", "For scale, the same text through general-purpose compressors, which start from nothing: " + join(lines, ", ") + ".", "soft");
   }
   return section("Evaluation", body);
+}
+
+std::string ledger_section(const RunData& run) {
+  std::string body;
+  for (const LedgerStrip& ledger : run.ledgers) {
+    HeatStrip strip{"Bits per byte along the text, " + ledger.name, "", "first target to last, " + bytes_text(static_cast<double>(ledger.declaration.targets)), "bits per byte", {}, {}, {}, "updates of the model"};
+    double lowest = INFINITY, highest = -INFINITY;
+    for (const LedgerCell& cell : ledger.cells) {
+      const double bpb = cell.bytes > 0 ? ledger_bits(cell.units) / static_cast<double>(cell.bytes) : NAN;
+      if (cell.bytes > 0) lowest = std::min(lowest, bpb), highest = std::max(highest, bpb);
+      strip.values.push_back(bpb);
+      strip.titles.push_back("targets " + grouped(cell.first_target) + " to " + grouped(cell.end_target - 1) + ": " + fixed(bpb, 3) + " bits per byte" +
+                             (cell.updates > 0 ? ", " + grouped(cell.updates) + " updates" : ""));
+      strip.counts.push_back(static_cast<double>(cell.updates));
+    }
+    if (highest >= lowest) strip.description = "From " + fixed(lowest, 3) + " to " + fixed(highest, 3) + " bits per byte in " + std::to_string(strip.values.size()) + " equal parts of the text";
+    body += element("h3", ledger.declaration.mode + " (" + ledger.name + ")");
+    body += "<p>Offline audit: <span class=\"" + ledger.verdict + "\">" + ledger.verdict + "</span>" + escaped(ledger.first_violation.empty() ? "" : ", " + ledger.first_violation) + escaped(". " + grouped(ledger.found.targets) + " of " +
+            grouped(ledger.declaration.targets) + " targets scored, " + grouped(ledger.found.updates) + " updates" + (ledger.found.bytes > 0 ? ", " + fixed(ledger.found.bpb(), 8) + " bits per byte" : "") + "; engine " + ledger.declaration.engine + ".") +
+            "</p><p class=\"soft\">Head hash <code>" + ledger.head + "</code></p>";
+    body += figure(draw(strip), "Each field is the same number of targets in the order of the text; darker took more bits a byte. Bars below count the steps of learning that were made there, after scoring.");
+  }
+  return section("Score ledger", body);
 }
 
 std::string audit_section(const RunData& run) {
@@ -282,7 +313,7 @@ std::string report_page(const std::vector<RunData>& runs, const std::string& pro
   if (runs.size() > 1) page += comparison_section(runs) + training_section(runs);
   for (const RunData& run : runs) {
     if (runs.size() > 1) page += element("h1", run.name) + "\n";
-    page += tiles(run) + "\n" + evaluation_section(run);
+    page += tiles(run) + "\n" + evaluation_section(run) + ledger_section(run);
     if (runs.size() == 1) page += training_section(runs);
     page += size_section(run) + levels_section(run) + audit_section(run) + configuration_section(run) + missing_section(run);
   }

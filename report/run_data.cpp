@@ -63,7 +63,9 @@ Status read_model(const std::string& path, RunData& run) {
 void read_rows(const Json& report, std::vector<EvalRow>& rows) {
   const auto add = [&](const Json& row, const std::string& name) {
     const auto bpb = row.is_object() ? number(row, "bpb") : std::nullopt;
-    if (bpb && std::isfinite(*bpb)) rows.push_back({name.empty() ? "evaluation" : name, *bpb, number(row, "nats_per_token"), number(row, "mode_seconds")});
+    if (bpb && std::isfinite(*bpb))
+      rows.push_back({name.empty() ? "evaluation" : name, *bpb, number(row, "nats_per_token"), number(row, "mode_seconds"), text_of(row, "against"), number(row, "difference"),
+                      number(row, "difference_low"), number(row, "difference_high")});
   };
   for (const char* list : {"rows", "baselines"})
     if (const auto found = report.find(list); found != report.end() && found->is_array())
@@ -108,6 +110,12 @@ Result<RunData> read_run_folder(const std::string& path) {
     read_rows(report, run.evaluation);
   }
   if (run.evaluation.empty()) run.missing.push_back("no evaluation: par5 eval " + in("model.par5") + " --data VAL --ladder --json >" + in("eval.json"));
+  P5_TRY(const auto names, list_folder(path));
+  for (const std::string& name : names)
+    if (name.ends_with(".ledger")) {
+      P5_TRY(auto strip, read_ledger_strip(in(name.c_str())));
+      run.ledgers.push_back(std::move(strip));
+    }
   if (file_exists(in("baseline.json"))) {
     P5_TRY(const Json report, read_json(in("baseline.json")));
     read_rows(report, run.baselines);
@@ -163,6 +171,9 @@ Result<std::vector<RunData>> read_runs(const std::string& path) {
     read_rows(report, run.evaluation);
     read_audit(report, run);
     if (run.evaluation.empty() && run.audit.empty()) return bad_data("'" + path + "' is neither an eval report nor an audit", path);
+  } else if (is_ledger(path)) {
+    P5_TRY(auto strip, read_ledger_strip(path));
+    run.ledgers.push_back(std::move(strip));
   } else {
     P5_OK(read_model(path, run));
   }

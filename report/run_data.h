@@ -10,6 +10,7 @@
 #include "archive/artifact.h"
 #include "budgets/run_results.h"
 #include "core/error.h"
+#include "report/ledger_strip.h"
 #include "report/series.h"
 
 namespace par5 {
@@ -27,6 +28,9 @@ struct EvalRow {
   double bpb = 0;
   std::optional<double> nats_per_token;
   std::optional<double> seconds;
+  std::string against = {};  // the mode that the difference is to; empty: none
+  // Paired by document, with its 95 % interval.
+  std::optional<double> difference = {}, low = {}, high = {};
 };
 
 struct AuditRow {
@@ -44,6 +48,7 @@ struct RunData {
   std::vector<LevelHistogram> levels;
   std::vector<EvalRow> evaluation;
   std::vector<EvalRow> baselines;
+  std::vector<LedgerStrip> ledgers;  // *.ledger in the folder, by name
   std::vector<AuditRow> audit;
   std::string audit_verdict;
   std::optional<std::int64_t> cap_bytes, total_bytes;
@@ -53,7 +58,7 @@ struct RunData {
   const EvalRow* row(const std::string& mode) const;
 };
 
-// A run folder, an artifact or an eval report; a folder of run folders gives each of them, by name. bad_data where there
+// A run folder, an artifact, a score ledger or an eval or audit report; a folder of run folders gives each of them, by name. bad_data where there
 // is nothing to report on.
 Result<std::vector<RunData>> read_runs(const std::string& path);
 

@@ -45,6 +45,8 @@ svg.small text{font-size:11px}
 .dot.muted{fill:var(--p4)}
 .p0{fill:var(--p0);background:var(--p0)}.p1{fill:var(--p1);background:var(--p1)}.p2{fill:var(--p2);background:var(--p2)}
 .p3{fill:var(--p3);background:var(--p3)}.p4{fill:var(--p4);background:var(--p4)}.p5{fill:var(--p5);background:var(--p5)}
+.h0{fill:var(--p0);fill-opacity:.06}.h1{fill:var(--p0);fill-opacity:.17}.h2{fill:var(--p0);fill-opacity:.28}.h3{fill:var(--p0);fill-opacity:.4}.h4{fill:var(--p0);fill-opacity:.52}
+.h5{fill:var(--p0);fill-opacity:.64}.h6{fill:var(--p0);fill-opacity:.76}.h7{fill:var(--p0);fill-opacity:.88}.h8{fill:var(--p0)}
 .sizebar{display:block;width:100%;min-width:5rem;height:.8rem}
 .sizebar.whole{height:1.5rem}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;list-style:none;margin:.5rem 0;padding:0;font-size:.9rem}

@@ -14,8 +14,14 @@ std::string pad(const std::string& text, std::size_t width, bool right = false) 
 std::string count(double value) { return grouped(static_cast<std::int64_t>(std::llround(value))); }
 
 void append_evaluation(const RunData& run, std::string& text) {
-  for (const EvalRow& row : run.evaluation)
-    text += "  " + pad(row.mode, 20) + fixed(row.bpb, 8) + " bpb" + (&row == &run.evaluation.front() ? "" : "  " + std::string(row.bpb > run.evaluation.front().bpb ? "+" : "") + fixed(row.bpb - run.evaluation.front().bpb, 8)) + "\n";
+  for (const EvalRow& row : run.evaluation) {
+    text += "  " + pad(row.mode, 20) + fixed(row.bpb, 8) + " bpb";
+    const double difference = row.difference.value_or(row.bpb - run.evaluation.front().bpb);
+    if (&row != &run.evaluation.front()) text += "  " + std::string(difference > 0 ? "+" : "") + fixed(difference, 8);
+    if (!row.against.empty()) text += " against " + row.against;
+    if (row.low && row.high) text += ", 95 % by document [" + fixed(*row.low, 6) + ", " + fixed(*row.high, 6) + "]";
+    text += "\n";
+  }
   for (const EvalRow& row : run.baselines) text += "  " + pad(row.mode, 20) + fixed(row.bpb, 8) + " bpb  (compressor)\n";
 }
 
@@ -64,6 +70,9 @@ std::string report_text(const std::vector<RunData>& runs) {
     text += run.path + "\n";
     if (!run.evaluation.empty()) text += "evaluation\n";
     append_evaluation(run, text);
+    for (const LedgerStrip& ledger : run.ledgers)
+      text += "ledger " + ledger.name + ": " + ledger.verdict + " (" + ledger.declaration.mode + ", " + count(static_cast<double>(ledger.found.targets)) + " targets, " + count(static_cast<double>(ledger.found.updates)) + " updates, " +
+              (ledger.found.bytes > 0 ? fixed(ledger.found.bpb(), 8) + " bpb" : "no bytes") + ")" + (ledger.first_violation.empty() ? "" : "; " + ledger.first_violation) + "\n";
     if (!run.curves.empty()) text += "training\n";
     append_training(run, text);
     if (run.artifact) append_artifact(run, text);

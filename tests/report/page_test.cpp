@@ -12,6 +12,8 @@
 
 #include "core/file.h"
 #include "core/text.h"
+#include "eval/ledger_file.h"
+#include "report/style.h"
 #include "tests/archive/models.h"
 
 namespace par5 {
@@ -35,6 +37,10 @@ RunData made_up_run(const std::string& name, int steps, double offset = 0) {
   run.artifact = encoded->report;
   for (int i = 0; i < 8; ++i) run.levels.push_back({"blocks." + std::to_string(i) + ".mlp.fc.weight", {11, 23, 31, 24, 11}, -2, 1, 0.31});
   run.evaluation = {{"chunked", offset + 1.218, 3.4, 12.0}, {"sliding", offset + 1.2034, 3.3, 40.0}, {"ttt:scalars", offset + 1.2031, 3.3, 110.0}};
+  run.evaluation[2].against = "ttt:scalars@lr=0";
+  run.evaluation[2].difference = -0.0004;
+  run.evaluation[2].low = -0.0006;
+  run.evaluation[2].high = -0.0002;
   run.baselines = {{"xz -9e", 2.3398, std::nullopt, std::nullopt}};
   run.audit = {{"S1", "pass", "15,900,000 of 16,000,000 bytes"}, {"K1", "unknown", "no <source> text & \"nothing\" else"}};
   run.audit_verdict = "unknown";
@@ -73,7 +79,7 @@ TEST(ReportPage, TenThousandStepsStayUnderAMegabyte) {
 TEST(ReportPage, HoldsWhatTheRunHolds) {
   const std::string page = report_page({made_up_run("one", 500)}, "par5 test");
   for (const char* text : {"1.21800", "1.20310", "Where the bytes are", "Levels", "Training loss", "Validation", "Learning rate", "xz -9e", "15,900,000 of 16,000,000 bytes", "tok_emb.weight",
-                           "blocks.0.attn.c_qkv.weight", "Configuration", "quinary"})
+                           "blocks.0.attn.c_qkv.weight", "Configuration", "quinary", "[-0.000600, -0.000200]", "ttt:scalars@lr=0"})
     EXPECT_NE(page.find(text), std::string::npos) << text;
   EXPECT_NE(page.find("no &lt;source&gt; text &amp; &quot;nothing&quot; else"), std::string::npos);
   const std::string text = report_text({made_up_run("one", 500)});
@@ -168,6 +174,110 @@ TEST(ReportData, ARunFolderIsRead) {
   EXPECT_EQ(run.missing.size(), 1u) << "the artifact";
   put("eval.json", "[]");
   EXPECT_EQ(read_runs(folder->path()).error().code, ErrorCode::bad_data);
+}
+
+// ---- Score ledgers
+
+// 4,800 targets of 4 bytes and 8 bits, twice as many bits in the last half; 10 steps of learning at the very end.
+void write_ledger(const std::string& path, bool sealed = true) {
+  LedgerDeclaration declaration;
+  declaration.mode = "ttt:scalars";
+  declaration.targets = 4800;
+  declaration.engine = "test";
+  declaration.model_sha256 = std::string(64, 'a');
+  declaration.learner = "made up";
+  auto file = LedgerFile::create(path, declaration, [](std::int64_t) { return 4u; }, Overwrite::yes);
+  ASSERT_TRUE(file);
+  const std::vector<std::uint32_t> units(2400, 8u << kLedgerFractionBits), more(2400, 16u << kLedgerFractionBits);
+  ASSERT_TRUE(file->add_scores(1, units));
+  ASSERT_TRUE(file->add_scores(2401, more));
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(file->add({LedgerEvent::Kind::learnt, 1, 513, i, 512, 0.1, {}}));
+  if (sealed) {
+    ASSERT_TRUE(file->seal());
+  }
+}
+
+TEST(ReportLedger, CellsAddUpAndShowWhereItLearnt) {
+  const auto folder = TemporaryFolder::create();
+  ASSERT_TRUE(folder);
+  const std::string path = join_path(folder->path(), "val.ledger");
+  write_ledger(path);
+  const auto strip = read_ledger_strip(path);
+  ASSERT_TRUE(strip) << to_string(strip.error());
+  EXPECT_EQ(strip->verdict, "pass") << strip->first_violation;
+  ASSERT_EQ(strip->cells.size(), 240u);
+  std::int64_t next = 1;
+  for (const LedgerCell& cell : strip->cells) {
+    EXPECT_EQ(cell.first_target, next);
+    EXPECT_EQ(cell.bytes, 4 * (cell.end_target - cell.first_target));
+    EXPECT_EQ(ledger_bits(cell.units) / static_cast<double>(cell.bytes), next <= 2400 ? 2 : 4);
+    next = cell.end_target;
+  }
+  EXPECT_EQ(next, 4801);
+  EXPECT_EQ(strip->cells.back().updates, 10);
+  EXPECT_EQ(strip->cells[100].updates, 0);
+
+  const auto runs = read_runs(path);
+  ASSERT_TRUE(runs) << to_string(runs.error());
+  const std::string page = report_page(*runs, "par5 test");
+  for (const char* text : {"Score ledger", "3.00000000 bits per byte", "4,800 of 4,800 targets", "targets 4,781 to 4,800: 4.000 bits per byte, 10 updates", "From 2.000 to 4.000"})
+    EXPECT_NE(page.find(text), std::string::npos) << text;
+  expect_well_formed(page);
+  EXPECT_NE(report_text(*runs).find("ledger val.ledger: pass (ttt:scalars, 4,800 targets, 10 updates, 3.00000000 bpb)"), std::string::npos) << report_text(*runs);
+}
+
+TEST(ReportLedger, DamageIsShownAndNamed) {
+  const auto folder = TemporaryFolder::create();
+  ASSERT_TRUE(folder);
+  const std::string path = join_path(folder->path(), "val.ledger");
+  write_ledger(path, false);
+  auto strip = read_ledger_strip(path);
+  ASSERT_TRUE(strip);
+  EXPECT_EQ(strip->verdict, "unknown") << "unsealed";
+  write_ledger(path);
+  auto bytes = read_file(path);
+  (*bytes)[bytes->size() / 2] ^= std::byte{1};
+  ASSERT_TRUE(write_file(path, *bytes, Overwrite::yes));
+  strip = read_ledger_strip(path);
+  ASSERT_TRUE(strip);
+  EXPECT_EQ(strip->verdict, "fail");
+  EXPECT_FALSE(strip->first_violation.empty());
+  expect_well_formed(report_page(*read_runs(path), "par5 test"));
+  bytes->resize(20);
+  ASSERT_TRUE(write_file(path, *bytes, Overwrite::yes));
+  EXPECT_EQ(read_runs(path).error().code, ErrorCode::bad_data);
+}
+
+// ---- Contrast
+
+// Relative luminance and contrast of colours like #1c1f23 or #fff (WCAG 2.1).
+double luminance(std::string colour) {
+  if (colour.size() == 4) colour = {'#', colour[1], colour[1], colour[2], colour[2], colour[3], colour[3]};
+  double sum = 0;
+  for (int i = 0; i < 3; ++i) {
+    const double value = std::stoi(colour.substr(static_cast<std::size_t>(1 + 2 * i), 2), nullptr, 16) / 255.0;
+    sum += (i == 0 ? 0.2126 : i == 1 ? 0.7152 : 0.0722) * (value <= 0.04045 ? value / 12.92 : std::pow((value + 0.055) / 1.055, 2.4));
+  }
+  return sum;
+}
+
+TEST(ReportPage, ColoursHaveContrast) {
+  // The style sheet has three sets: light, dark, paper.
+  const std::string style = kStyle;
+  static const std::regex block(":root\\{([^}]*)\\}"), variable("--([a-z0-9]+):(#[0-9a-f]+)");
+  int blocks = 0;
+  for (std::sregex_iterator it(style.begin(), style.end(), block), end; it != end; ++it, ++blocks) {
+    const std::string body = (*it)[1];
+    std::map<std::string, std::string> colours;
+    for (std::sregex_iterator one(body.begin(), body.end(), variable); one != end; ++one) colours[(*one)[1]] = (*one)[2];
+    for (const char* ground : {"bg", "card"})
+      for (const char* name : {"ink", "soft", "accent", "good", "bad", "open", "c0", "c1", "c2", "c3", "c4", "c5"}) {
+        ASSERT_TRUE(colours.count(name) && colours.count(ground)) << name;
+        const double a = luminance(colours[name]) + 0.05, b = luminance(colours[ground]) + 0.05;
+        EXPECT_GE(std::max(a, b) / std::min(a, b), 4.5) << name << " on " << ground << ", set " << blocks;
+      }
+  }
+  EXPECT_EQ(blocks, 3);
 }
 
 // ---- Chromium
