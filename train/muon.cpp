@@ -1,5 +1,8 @@
 #include "train/muon.h"
 
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/mm.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -33,21 +36,77 @@ torch::Tensor plain_form(torch::Tensor x, const NewtonSchulz& options) {
   return x;
 }
 
-// P = aI + bA + cA² of every step commutes with A, so that after it A is P·A·P and the product of all P so far is one
-// symmetric matrix.
-torch::Tensor gram_form(const torch::Tensor& x, const NewtonSchulz& options) {
-  torch::Tensor square = torch::mm(x, x.t()), product;
-  for (std::int64_t i = 0; i < options.iterations; ++i) {
-    const auto [a, b, c] = triple(options.coefficients, i);
-    torch::Tensor polynomial = torch::addmm(square, square, square, /*beta=*/b, /*alpha=*/c);
-    polynomial.diagonal().add_(a);
-    product = product.defined() ? torch::mm(polynomial, product) : polynomial;
-    if (i + 1 < options.iterations) square = torch::mm(polynomial, torch::mm(square, polynomial));
+// Blocks of rows in which half of a symmetric product is done: more save more operations, fewer keep the products large.
+std::int64_t symmetric_blocks(std::int64_t rows) { return std::clamp<std::int64_t>(rows / 96, 1, 8); }
+
+// beta · C + alpha · A·B, which is known to be symmetric: the blocks on and below the diagonal, and their mirror image.
+// An undefined C is zero.
+torch::Tensor symmetric_product(const torch::Tensor& a, const torch::Tensor& b, const torch::Tensor& c = {},
+                                double beta = 0, double alpha = 1) {
+  const std::int64_t rows = a.size(0), blocks = symmetric_blocks(rows);
+  torch::Tensor product = torch::empty({rows, rows}, a.options());
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    const std::int64_t begin = rows * block / blocks, end = rows * (block + 1) / blocks, count = end - begin;
+    torch::Tensor out = product.narrow(0, begin, count).narrow(1, 0, end);
+    const torch::Tensor left = a.narrow(0, begin, count), right = b.narrow(1, 0, end);
+    if (c.defined())
+      at::addmm_out(out, c.narrow(0, begin, count).narrow(1, 0, end), left, right, beta, alpha);
+    else
+      at::mm_out(out, left, right);
+    if (begin > 0) product.narrow(0, 0, begin).narrow(1, begin, count).copy_(out.narrow(1, 0, begin).t());
   }
-  return torch::mm(product, x);
+  return product;
+}
+
+// After so many steps on a Gram matrix X is multiplied, and the Gram matrix taken anew: the squares of small singular
+// values, lost in it beside the largest, have grown by then.
+constexpr std::int64_t kGramSteps = 3;
+
+// P = aI + bA + cA² of every step commutes with A, so that after it A is P·A·P and the product of all P so far is one
+// symmetric matrix; so are the products on the way, of which one half is enough.
+torch::Tensor gram_form(torch::Tensor x, const NewtonSchulz& options) {
+  for (std::int64_t first = 0; first < options.iterations; first += kGramSteps) {
+    const std::int64_t end = std::min(first + kGramSteps, options.iterations);
+    torch::Tensor square = symmetric_product(x, x.t()), product;
+    for (std::int64_t i = first; i < end; ++i) {
+      const auto [a, b, c] = triple(options.coefficients, i);
+      torch::Tensor polynomial = symmetric_product(square, square, square, /*beta=*/b, /*alpha=*/c);
+      polynomial.diagonal().add_(a);
+      product = product.defined() ? symmetric_product(polynomial, product) : polynomial;
+      if (i + 1 < end) square = symmetric_product(polynomial, symmetric_product(square, polynomial));
+    }
+    x = torch::mm(product, x);
+  }
+  return x;
+}
+
+// FLOPs of both forms by the products that they do; `rows` is the smaller side.
+struct FormFlops {
+  double plain = 0, gram = 0;
+};
+FormFlops form_flops(std::int64_t rows, std::int64_t columns, std::int64_t iterations) {
+  const auto small = static_cast<double>(rows), steps = static_cast<double>(iterations);
+  const auto segments = static_cast<double>((iterations + kGramSteps - 1) / kGramSteps);
+  const auto blocks = static_cast<double>(symmetric_blocks(rows));
+  const double square = 2 * small * small * small, wide = 2 * small * small * static_cast<double>(columns);
+  const double half = (blocks + 1) / (2 * blocks);
+  return {steps * (2 * wide + square),
+          segments * (1 + half) * wide + half * (steps + 3 * (steps - segments)) * square};
+}
+
+bool takes_gram_form(std::int64_t rows, std::int64_t columns, const NewtonSchulz& options) {
+  // Squares can have singular values whose squares are lost beside the largest; wide matrices hardly do.
+  const FormFlops flops = form_flops(rows, columns, options.iterations);
+  return options.form == MuonForm::gram && 2 * columns >= 3 * rows && flops.gram <= flops.plain;
 }
 
 }  // namespace
+
+double newton_schulz_flops(std::int64_t rows, std::int64_t columns, const NewtonSchulz& options) {
+  const auto [small, large] = std::minmax(rows, columns);
+  const FormFlops flops = form_flops(small, large, options.iterations);
+  return takes_gram_form(small, large, options) ? flops.gram : flops.plain;
+}
 
 torch::Tensor normalize_rows(const torch::Tensor& matrix) {
   const torch::Tensor rows = matrix.to(torch::kFloat32);
@@ -62,7 +121,7 @@ torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& opt
   if (tall) x = x.t();
   const double safety = options.coefficients == MuonCoefficients::polar_express ? kPolarExpressSafety : 1.0;
   x = (x / (x.norm() * safety + 1e-7)).contiguous();
-  const bool gram = options.form == MuonForm::gram && 2 * x.size(1) >= 3 * x.size(0);
+  const bool gram = takes_gram_form(x.size(0), x.size(1), options);
   x = gram ? gram_form(x, options) : plain_form(x.to(options.type), options);
   return (tall ? x.t() : x).to(wide);
 }

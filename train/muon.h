@@ -21,9 +21,13 @@ struct NewtonSchulz {
 // singular values in about 0.7 … 1.2. `polar_express` has a triple for each of the first five steps and starts from
 // X / (1.02·‖X‖) (arXiv 2505.16932); further steps repeat the fifth.
 // Form gram: every step multiplies X by a polynomial of A, so the steps are done on the smaller Gram matrix alone and X
-// is multiplied once, all in float32 whatever the type: bfloat16 would lose the small singular values. It is taken
-// where that is fewer operations: columns ≥ 1.5 · rows, or the reverse.
+// is multiplied once in three steps, all in float32 whatever the type: bfloat16 would lose the small singular values. Of
+// the symmetric products only one half is done. It is taken where that is fewer operations and columns ≥ 1.5 · rows, or
+// the reverse.
 torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& options);
+
+// FLOPs of newton_schulz in this form, by the products that it does.
+double newton_schulz_flops(std::int64_t rows, std::int64_t columns, const NewtonSchulz& options);
 
 // NorMuon (arXiv 2510.05491): each row of `direction` [rows, columns] is divided by the root of its running mean square
 // `row_moments` [rows, 1], which is updated first with decay `beta2`; the result keeps the direction's Frobenius norm.

@@ -82,14 +82,25 @@ torch::Tensor low_rank(std::int64_t rows, std::int64_t columns, std::int64_t ran
 
 TEST(Muon, GramFormIsTheSameFunction) {
   for (const torch::Tensor& matrix :
-       {gaussian(96, 384, 5), gaussian(384, 96, 6), low_rank(96, 384, 8), gaussian(64, 64, 7)})
+       {gaussian(96, 384, 5), gaussian(384, 96, 6), low_rank(96, 384, 8), gaussian(64, 64, 7),
+        gaussian(200, 500, 8), low_rank(500, 200, 8)})
     for (const auto coefficients : {MuonCoefficients::quintic, MuonCoefficients::polar_express})
-      for (const std::int64_t iterations : {1, 2, 3, 5}) {
+      for (const std::int64_t iterations : {1, 2, 3, 5, 7}) {
         const torch::Tensor exact = newton_schulz(matrix, {coefficients, iterations, torch::kFloat64, MuonForm::plain});
         const torch::Tensor gram = newton_schulz(matrix, {coefficients, iterations, torch::kFloat32, MuonForm::gram});
         EXPECT_GT(cosine(gram, exact), 0.99999) << iterations;
         EXPECT_NEAR((gram.norm() / exact.norm()).item<double>(), 1.0, 1e-3) << iterations;
       }
+}
+
+TEST(Muon, GramFormIsTakenWhereItIsLessWork) {
+  const NewtonSchulz plain{MuonCoefficients::quintic, 3, torch::kFloat32, MuonForm::plain},
+      gram{MuonCoefficients::quintic, 3, torch::kFloat32, MuonForm::gram};
+  // Per step two products with the wide matrix and one square.
+  EXPECT_DOUBLE_EQ(newton_schulz_flops(10, 40, plain), 3 * (2 * 2 * 10 * 10 * 40 + 2 * 10 * 10 * 10));
+  EXPECT_DOUBLE_EQ(newton_schulz_flops(40, 10, plain), newton_schulz_flops(10, 40, plain));
+  EXPECT_LT(newton_schulz_flops(576, 2304, gram), 0.45 * newton_schulz_flops(576, 2304, plain));
+  EXPECT_DOUBLE_EQ(newton_schulz_flops(576, 576, gram), newton_schulz_flops(576, 576, plain)) << "a square";
 }
 
 TEST(Muon, NeuronsShareTheUpdateEvenlyAndKeepItsNorm) {
