@@ -42,30 +42,22 @@ void QueryKeyRows(const QueryKey& job, std::size_t begin, std::size_t end) {
 }
 
 template <class T>
-HWY_INLINE const T* head_row(const HeadGradient& gradient, const QueryKey& job, std::size_t row, std::size_t head) {
-  return static_cast<const T*>(gradient.data) + row / job.length * gradient.batch_stride +
-         row % job.length * gradient.position_stride + head * gradient.head_stride;
-}
-
-template <class T>
 void query_key_backward_rows(const QueryKey& job, const QueryKeyGradients& gradients, const T* qkv, std::size_t begin,
                              std::size_t end) {
   const Tag d;
   const std::size_t width = job.head_width, half = width / 2, rotated_heads = job.heads + job.kv_heads;
   const std::size_t row_width = (rotated_heads + job.kv_heads) * width;
-  T* const out_rows = static_cast<T*>(gradients.qkv);
+  T* const gradient_rows = static_cast<T*>(gradients.qkv);
   for (std::size_t row = begin; row < end; ++row) {
     const float* cosine = job.cosine + row % job.length * half;
     const float* sine = job.sine + row % job.length * half;
     for (std::size_t head = 0; head < rotated_heads; ++head) {
       const bool query = head < job.heads;
       const T* in = qkv + row * row_width + head * width;
-      const T* incoming =
-          query ? head_row<T>(gradients.query, job, row, head) : head_row<T>(gradients.key, job, row, head - job.heads);
-      T* out = out_rows + row * row_width + head * width;
+      T* gradient = gradient_rows + row * row_width + head * width;
       // The incoming gradient turned back, at lanes i of both halves.
       const auto turned = [&](std::size_t i, V& a, V& b) {
-        const V p = load(incoming, i, half), q = load(incoming + half, i, half);
+        const V p = load(gradient, i, half), q = load(gradient + half, i, half);
         const V c = load(cosine, i, half), s = load(sine, i, half);
         a = hn::NegMulAdd(q, s, hn::Mul(p, c));
         b = hn::MulAdd(p, s, hn::Mul(q, c));
@@ -81,13 +73,10 @@ void query_key_backward_rows(const QueryKey& job, const QueryKeyGradients& gradi
       const V factor = hn::Set(d, r * gain), back = hn::Set(d, r * r * r * gain * along / static_cast<float>(width));
       for (std::size_t i = 0; i < half; i += lanes()) {
         turned(i, a, b);
-        store(hn::NegMulAdd(back, load(in, i, half), hn::Mul(factor, a)), out, i, half);
-        store(hn::NegMulAdd(back, load(in + half, i, half), hn::Mul(factor, b)), out + half, i, half);
+        store(hn::NegMulAdd(back, load(in, i, half), hn::Mul(factor, a)), gradient, i, half);
+        store(hn::NegMulAdd(back, load(in + half, i, half), hn::Mul(factor, b)), gradient + half, i, half);
       }
     }
-    for (std::size_t head = 0; head < job.kv_heads; ++head)
-      std::memcpy(out_rows + row * row_width + (rotated_heads + head) * width,
-                  head_row<T>(gradients.value, job, row, head), width * sizeof(T));
   }
 }
 

@@ -1,30 +1,10 @@
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
+#include <cmath>
 
 #include "model/fused.h"
 #include "model/fused_support.h"
 
 namespace par5::fused {
 namespace {
-
-// The operands of LibTorch's flash attention, [batch, heads, length, head_width], as views.
-struct Operands {
-  torch::Tensor query, key, value;
-};
-
-Operands operands_of(const torch::Tensor& rotated, const torch::Tensor& qkv, const AttentionShape& shape) {
-  const auto heads_of = [&](const torch::Tensor& x) {
-    return x.view({shape.batch, shape.length, -1, shape.head_width}).transpose(1, 2);
-  };
-  const torch::Tensor both = heads_of(rotated), all = heads_of(qkv);
-  return {both.narrow(1, 0, shape.heads), both.narrow(1, shape.heads, shape.kv_heads),
-          all.narrow(1, shape.heads + shape.kv_heads, shape.kv_heads)};
-}
-
-kernels::HeadGradient head_gradient(const torch::Tensor& x) {
-  return {x.data_ptr(), static_cast<std::size_t>(x.stride(0)), static_cast<std::size_t>(x.stride(2)),
-          static_cast<std::size_t>(x.stride(1))};
-}
 
 // tensors: qkv, rotated, inverse, gain, cosine, sine.
 kernels::QueryKey job_of(const tensor_list& tensors, const AttentionShape& shape) {
@@ -43,6 +23,16 @@ kernels::QueryKey job_of(const tensor_list& tensors, const AttentionShape& shape
   return job;
 }
 
+// Calls kernel(job, begin, end, scratch) over all key/value heads of all sequences, shared among LibTorch's threads.
+template <class Kernel>
+void over_units(const kernels::CausalAttention& job, const AttentionShape& shape, Kernel&& kernel) {
+  const auto scratch = static_cast<std::int64_t>(kernels::causal_attention_scratch(job));
+  at::parallel_for(0, shape.batch * shape.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    const torch::Tensor mine = torch::empty({scratch});
+    kernel(job, static_cast<std::size_t>(begin), static_cast<std::size_t>(end), floats(mine));
+  });
+}
+
 class Attention : public torch::autograd::Function<Attention> {
  public:
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& qkv_input, const torch::Tensor& gain,
@@ -51,40 +41,51 @@ class Attention : public torch::autograd::Function<Attention> {
     const std::int64_t rows = shape.batch * shape.length, rotated_heads = shape.heads + shape.kv_heads;
     const torch::Tensor rotated = torch::empty({rows, rotated_heads * shape.head_width}, qkv.options());
     const torch::Tensor inverse = torch::empty({rows, rotated_heads});
-    const tensor_list saved{qkv, rotated, inverse, gain.contiguous(), cosine.contiguous(), sine.contiguous()};
-    const kernels::QueryKey job = job_of(saved, shape);
-    over_rows(rows, qkv.size(1), [&](std::size_t begin, std::size_t end) { kernels::query_key(job, begin, end); });
-    const Operands operands = operands_of(rotated, qkv, shape);
-    const auto [mixed, logsum] = at::_scaled_dot_product_flash_attention_for_cpu(
-        operands.query, operands.key, operands.value, 0.0, /*is_causal=*/true);
-    tensor_list all = saved;
-    all.push_back(mixed);
-    all.push_back(logsum);
-    context->save_for_backward(all);
+    const torch::Tensor mixed = torch::empty({rows, shape.heads * shape.head_width}, qkv.options());
+    const torch::Tensor logsum = torch::empty({rows * shape.heads});
+    const tensor_list saved{qkv,     rotated, inverse, gain.contiguous(), cosine.contiguous(), sine.contiguous(),
+                            mixed, logsum};
+    const kernels::QueryKey query_key = job_of(saved, shape);
+    over_rows(rows, qkv.size(1),
+              [&](std::size_t begin, std::size_t end) { kernels::query_key(query_key, begin, end); });
+    over_units(attention_of(saved, shape), shape, kernels::causal_attention);
+    context->save_for_backward(saved);
     context->saved_data["shape"] =
         std::vector<std::int64_t>{shape.batch, shape.length, shape.heads, shape.kv_heads, shape.head_width};
-    return mixed.transpose(1, 2).reshape({rows, shape.heads * shape.head_width});
+    return mixed;
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& gradients) {
     const tensor_list saved = context->get_saved_variables();
     const std::vector<std::int64_t> extents = context->saved_data["shape"].toIntVector();
     const AttentionShape shape{extents[0], extents[1], extents[2], extents[3], extents[4]};
-    const torch::Tensor& qkv = saved[0];
-    const Operands operands = operands_of(saved[1], qkv, shape);
-    const torch::Tensor incoming =
-        gradients[0].contiguous().view({shape.batch, shape.length, shape.heads, shape.head_width}).transpose(1, 2);
-    const auto [query, key, value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-        incoming, operands.query, operands.key, operands.value, saved[6], saved[7], 0.0, /*is_causal=*/true);
-    const torch::Tensor to_qkv = torch::empty_like(qkv);
-    const kernels::QueryKey job = job_of(saved, shape);
+    const torch::Tensor incoming = gradients[0].contiguous(), to_qkv = torch::empty_like(saved[0]);
+    kernels::CausalAttention attention = attention_of(saved, shape);
+    attention.mixed_gradient = matrix(incoming);
+    attention.qkv_gradient = matrix(to_qkv);
+    over_units(attention, shape, kernels::causal_attention_backward);
+    const kernels::QueryKey query_key = job_of(saved, shape);
     ThreadSums to_gain(shape.heads);
-    over_rows(qkv.size(0), qkv.size(1), [&](std::size_t begin, std::size_t end) {
-      const kernels::QueryKeyGradients job_gradients{head_gradient(query), head_gradient(key), head_gradient(value),
-                                                     to_qkv.data_ptr(), to_gain.mine()};
-      kernels::query_key_backward(job, job_gradients, begin, end);
+    over_rows(to_qkv.size(0), to_qkv.size(1), [&](std::size_t begin, std::size_t end) {
+      kernels::query_key_backward(query_key, {to_qkv.data_ptr(), to_gain.mine()}, begin, end);
     });
     return {to_qkv, to_gain.total(), torch::Tensor(), torch::Tensor(), torch::Tensor()};
+  }
+
+ private:
+  // tensors: those of job_of, then mixed, logsum.
+  static kernels::CausalAttention attention_of(const tensor_list& tensors, const AttentionShape& shape) {
+    kernels::CausalAttention job;
+    job.length = static_cast<std::size_t>(shape.length);
+    job.heads = static_cast<std::size_t>(shape.heads);
+    job.kv_heads = static_cast<std::size_t>(shape.kv_heads);
+    job.head_width = static_cast<std::size_t>(shape.head_width);
+    job.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_width));
+    job.qkv = matrix(tensors[0]);
+    job.rotated = matrix(tensors[1]);
+    job.mixed = matrix(tensors[6]);
+    job.logsum = floats(tensors[7]);
+    return job;
   }
 };
 

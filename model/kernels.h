@@ -91,20 +91,32 @@ struct QueryKey {
   float* inverse = nullptr;
   const float *gain = nullptr, *cosine = nullptr, *sine = nullptr;
 };
-// Element [row, head, 0] of an incoming gradient lies at (row / length) · batch_stride + (row mod length) ·
-// position_stride + head · head_stride.
-struct HeadGradient {
-  const void* data = nullptr;
-  std::size_t batch_stride = 0, position_stride = 0, head_stride = 0;
-};
-// Incoming and outgoing gradients have qkv's element; qkv's gradient is written, the gains' added to.
+// Backward works in place: `qkv` [rows, (heads + 2 · kv_heads) · head_width] comes with the gradients of the rotated
+// queries and keys in their places and leaves as qkv's gradient; values are not touched. The gains' are added to.
 struct QueryKeyGradients {
-  HeadGradient query, key, value;
-  void* qkv = nullptr;
+  void* qkv = nullptr;  // qkv's element
   float* gain = nullptr;
 };
 void query_key(const QueryKey& job, std::size_t begin, std::size_t end);
 void query_key_backward(const QueryKey& job, const QueryKeyGradients& gradients, std::size_t begin, std::size_t end);
+
+// Causal attention over heads that query_key has prepared: query head h reads key/value head floor(h · kv_heads / heads).
+// rotated [batch · length, (heads + kv_heads) · head_width], qkv [batch · length, (heads + 2 · kv_heads) · head_width] of
+// which the values are read, mixed [batch · length, heads · head_width]; all have the same element. A unit of work is a
+// key/value head of a sequence with its query heads, number batch · kv_heads + head: its results depend on nothing else,
+// so that they are the same for every number of threads.
+struct CausalAttention {
+  std::size_t length = 0, heads = 0, kv_heads = 0, head_width = 0;
+  float scale = 1;
+  Matrix rotated, qkv, mixed;
+  float* logsum = nullptr;  // [batch, heads, length]: of the scores in base 2, which backward takes
+  // Backward only. The gradient of qkv's shape has those of the rotated queries and keys in their places.
+  Matrix mixed_gradient, qkv_gradient;
+};
+// Floats that a thread needs beside: of no content before or after.
+std::size_t causal_attention_scratch(const CausalAttention& job);
+void causal_attention(const CausalAttention& job, std::size_t begin, std::size_t end, float* scratch);
+void causal_attention_backward(const CausalAttention& job, std::size_t begin, std::size_t end, float* scratch);
 
 // Rows of logits before bias and softcap: each row's logsumexp and target logit after them, and with `gradient` the
 // loss's gradient in place of the logits: (softmax · (1 + 2 · z_loss · logsumexp) - target) · softcap'(z) · factor.

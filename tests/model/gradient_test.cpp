@@ -2,6 +2,7 @@
 // and that against finite differences.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
@@ -175,24 +176,33 @@ TEST(NetworkGradients, AgreeWithTheEagerNetworkInDoublePrecision) {
   model.q_gain_init = 1.5;
   QuantizerConfig quantizer;
   quantizer.group = 48;
-  const StoredModel stored = testing_support::random_model(model, quantizer, 3);
-  const torch::Tensor tokens = torch::tensor(testing_support::random_tokens(4 * 49, model.vocab, 9)).view({4, 49});
-  const auto run = [&](torch::ScalarType type, Kernels kernels) {
-    Network network(model, torch::kCPU, type, kernels);
-    EXPECT_TRUE(network.load(stored));
-    network.require_gradients(true, true);
-    network.loss(tokens.narrow(1, 0, 48), tokens.narrow(1, 1, 48), 1e-3).total.backward();
-    Tensors result;
-    for (const NetworkWeight& weight : network.weights()) result.push_back(weight.effective.grad().to(torch::kFloat64));
-    return result;
-  };
-  const Tensors exact = run(torch::kFloat64, Kernels::eager), ours = run(torch::kFloat32, Kernels::automatic);
-  const Tensors narrow = run(torch::kBFloat16, Kernels::automatic), eager = run(torch::kBFloat16, Kernels::eager);
-  for (std::size_t i = 0; i < exact.size(); ++i) {
-    EXPECT_LE(relative(ours[i], exact[i]), 1e-4) << stored.tensors[i].spec.name;
-    // bfloat16 has 8 bits; the fused form may not be further off than the eager one by more than a little.
-    EXPECT_LE(relative(narrow[i], exact[i]), 1.3 * relative(eager[i], exact[i]) + 2e-3) << stored.tensors[i].spec.name;
+  // Errors in bfloat16 are a matter of luck: their squares are summed over several networks.
+  const std::size_t count = tensor_specs(model).size();
+  std::vector<double> narrow_squares(count), eager_squares(count);
+  for (const std::uint64_t seed : {3, 4, 5}) {
+    const StoredModel stored = testing_support::random_model(model, quantizer, seed);
+    const torch::Tensor tokens = torch::tensor(testing_support::random_tokens(4 * 49, model.vocab, seed)).view({4, 49});
+    const auto run = [&](torch::ScalarType type, Kernels kernels) {
+      Network network(model, torch::kCPU, type, kernels);
+      EXPECT_TRUE(network.load(stored));
+      network.require_gradients(true, true);
+      network.loss(tokens.narrow(1, 0, 48), tokens.narrow(1, 1, 48), 1e-3).total.backward();
+      Tensors result;
+      for (const NetworkWeight& weight : network.weights())
+        result.push_back(weight.effective.grad().to(torch::kFloat64));
+      return result;
+    };
+    const Tensors exact = run(torch::kFloat64, Kernels::eager), ours = run(torch::kFloat32, Kernels::automatic);
+    const Tensors narrow = run(torch::kBFloat16, Kernels::automatic), eager = run(torch::kBFloat16, Kernels::eager);
+    for (std::size_t i = 0; i < exact.size(); ++i) {
+      EXPECT_LE(relative(ours[i], exact[i]), 1e-4) << stored.tensors[i].spec.name;
+      narrow_squares[i] += std::pow(relative(narrow[i], exact[i]), 2);
+      eager_squares[i] += std::pow(relative(eager[i], exact[i]), 2);
+    }
   }
+  // bfloat16 has 8 bits; the fused form may not be further off than the eager one by more than a little.
+  for (std::size_t i = 0; i < count; ++i)
+    EXPECT_LE(std::sqrt(narrow_squares[i]), 1.3 * std::sqrt(eager_squares[i]) + 2e-3) << tensor_specs(model)[i].name;
 }
 
 TEST(NetworkGradients, OnlyWhatIsWanted) {
