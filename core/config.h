@@ -24,7 +24,8 @@ enum class Grid { binary, ternary, quinary, septenary, int4, int5, int6, int7, i
 enum class Granularity { group, row, tensor };
 // How the token embedding (and the projections of a factored one) is stored.
 enum class EmbeddingStorage { fp8, fp16, quantized };
-enum class Precision { float32, bfloat16 };
+// `automatic`, for training alone: whichever of the two this machine multiplies faster.
+enum class Precision { float32, bfloat16, automatic };
 enum class Order { sequential, shuffled_windows };
 // How the learning rate falls in the warm-down.
 enum class WarmdownShape { linear, cosine };
@@ -96,7 +97,7 @@ struct TrainConfig {
   std::int64_t sequence = 512;
   std::int64_t sequence_start = 0;  // 0: no ramp
   double sequence_ramp_fraction = 0.3;
-  Precision precision = Precision::bfloat16;
+  Precision precision = Precision::automatic;
   bool quantize = true;  // false: full precision, for a teacher
   double soft_quantization_fraction = 0.0;
   double scale_qat_fraction = 0.0;

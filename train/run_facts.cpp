@@ -10,7 +10,7 @@ namespace par5 {
 
 using Json = nlohmann::ordered_json;
 
-Result<std::string> run_facts(const TrainRequest& request, const ShardReader& shards,
+Result<std::string> run_facts(const TrainRequest& request, const PrecisionChoice& precision, const ShardReader& shards,
                               const std::optional<ShardReader>& validation) {
   P5_TRY(const std::string program_sha256, sha256_hex_of_file("/proc/self/exe"));
   const RuntimeDescription runtime = describe_runtime();
@@ -19,6 +19,12 @@ Result<std::string> run_facts(const TrainRequest& request, const ShardReader& sh
   facts["cpu_capability"] = runtime.cpu_capability;
   facts["device"] = request.device.str();
   facts["threads"] = runtime.threads;
+  const auto rate = [&](double ProductRates::*type) {
+    return precision.rates ? Json((*precision.rates).*type) : Json(nullptr);
+  };
+  facts["precision"] = {{"used", precision_name(precision.used)},
+                        {"float32_flops_per_second", rate(&ProductRates::float32)},
+                        {"bfloat16_flops_per_second", rate(&ProductRates::bfloat16)}};
   facts["seed"] = request.config.values().train.seed;
   const auto describe = [](const std::string& folder, const ShardReader& reader) {
     return Json{{"folder", folder},

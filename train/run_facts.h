@@ -6,13 +6,14 @@
 
 #include "core/error.h"
 #include "tokenizer/shards/shards.h"
+#include "train/precision.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
 
 namespace par5 {
 
-// Version, hash of this program, LibTorch, device, seed, hashes and counts of the data: the text of run.json.
-Result<std::string> run_facts(const TrainRequest& request, const ShardReader& shards,
+// Version, hash of this program, LibTorch, device, type of matrix products, seed, hashes and counts of the data: the text of run.json.
+Result<std::string> run_facts(const TrainRequest& request, const PrecisionChoice& precision, const ShardReader& shards,
                               const std::optional<ShardReader>& validation);
 
 // Writes run.json; with `resume` the facts of earlier sessions are kept in it.

@@ -1,25 +1,17 @@
 #include "train/run_recorder.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "core/log.h"
 #include "core/text.h"
+#include "train/step_meter.h"
 #include "train/tensorboard.h"
 
 namespace par5 {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// Pages that had to be mapped in: a step that reuses its memory has few.
-long minor_faults() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_minflt;
-}
 
 double mean(const std::vector<double>& values) {
   double sum = 0;

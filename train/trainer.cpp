@@ -24,11 +24,13 @@
 #include "train/loader.h"
 #include "train/movement.h"
 #include "train/optimizer.h"
+#include "train/precision.h"
 #include "train/run_facts.h"
 #include "train/run_folder.h"
 #include "train/run_recorder.h"
 #include "train/sampler.h"
 #include "train/schedule.h"
+#include "train/step_meter.h"
 #include "train/validation.h"
 #include "train/weight_average.h"
 
@@ -65,10 +67,11 @@ std::map<std::string, std::string> run_identity(const LoadedConfig& config, cons
 
 class Trainer {
  public:
-  Trainer(const TrainRequest& request, ShardReader shards, std::optional<ShardReader> validation,
+  Trainer(const TrainRequest& request, const PrecisionChoice& precision, ShardReader shards, std::optional<ShardReader> validation,
           std::string data_sha256)
       : request_(request),
         config_(request.config.values()),
+        precision_(precision),
         shards_(std::move(shards)),
         validation_(std::move(validation)),
         data_sha256_(std::move(data_sha256)),
@@ -78,8 +81,9 @@ class Trainer {
             {config_.train.init_std, config_.train.embedding_init_std, static_cast<std::uint64_t>(config_.train.seed)},
             request.device, config_.train.learned_scale),
         average_(latent_, config_.train.ema_decay),
-        network_(config_.model, request.device, scalar_type(config_.train.precision)),
-        optimizer_(specs_of(latent_), config_.optimizer, scalar_type(config_.train.precision), request.device) {
+        network_(config_.model, request.device, scalar_type(precision.used)),
+        optimizer_(specs_of(latent_), config_.optimizer, scalar_type(precision.used), request.device),
+        orthogonalization_flops_(orthogonalization_flops(specs_of(latent_), config_.optimizer)) {
     generator_.set_current_seed(static_cast<std::uint64_t>(config_.train.seed));
     generator_state_ = generator_.get_state();
     network_.require_gradients(true, true);
@@ -263,6 +267,8 @@ class Trainer {
 
   // One optimiser step. False: a stop was asked for, and everything is as before the step.
   Result<bool> step() {
+    meter_.begin();
+    const double flops = pass_flops(config_.model, plan_.batch_tokens, plan_.sequence) + orthogonalization_flops_;
     P5_TRY(const std::optional<double> loss, accumulate_gradients());
     if (!loss) {
       loader_->seek(position_.loader);
@@ -277,6 +283,7 @@ class Trainer {
     generator_state_.copy_(generator_.get_state());
     recorder_->add_step(plan_, *loss);
     P5_OK(plan_next_step());
+    meter_.end(flops);
     return true;
   }
 
@@ -395,6 +402,10 @@ class Trainer {
     report.train_seconds = position_.seconds;
     report.tokens_per_second = position_.seconds > 0 ? static_cast<double>(position_.tokens) / position_.seconds : 0;
     report.final_loss = position_.loss;
+    report.precision = precision_.used;
+    report.product_rates = precision_.rates ? *precision_.rates : measure_product_rates(config_.model, request_.device);
+    report.flops_per_second = meter_.flops_per_second();
+    report.page_faults_per_step = meter_.page_faults_per_step();
     report.unmoved = unmoved_;
     {
       const WeightAverage::Swapped averaged(average_, latent_);
@@ -415,6 +426,7 @@ class Trainer {
 
   const TrainRequest& request_;
   const Config& config_;
+  const PrecisionChoice precision_;
   ShardReader shards_;
   std::optional<ShardReader> validation_;
   std::string data_sha256_;
@@ -426,6 +438,8 @@ class Trainer {
   std::unique_ptr<Network> evaluation_network_;
   std::optional<Teacher> teacher_;
   Optimizer optimizer_;
+  const double orthogonalization_flops_;  // of one step
+  StepMeter meter_;
   std::unique_ptr<Loader> loader_;
   std::optional<std::vector<Moment>> replay_;
   std::optional<RunFolder> folder_;
@@ -452,10 +466,11 @@ Result<TrainReport> train_guarded(const TrainRequest& request) {
                          request.data + "'");
   }
   const std::string data_sha256 = shards.content_sha256();
-  P5_TRY(const std::string facts, run_facts(request, shards, validation));
+  P5_TRY(const PrecisionChoice precision, choose_precision(request));
+  P5_TRY(const std::string facts, run_facts(request, precision, shards, validation));
   log_info("training data: " + grouped(static_cast<std::int64_t>(shards.tokens())) + " tokens; model: " +
            grouped(count_parameters(model).total()) + " parameters; " + to_string(describe_runtime()));
-  Trainer trainer(request, std::move(shards), std::move(validation), data_sha256);
+  Trainer trainer(request, precision, std::move(shards), std::move(validation), data_sha256);
   P5_OK(trainer.check());
   P5_TRY(auto folder, request.resume ? RunFolder::resume(request.run_folder)
                                      : RunFolder::create(request.run_folder, request.overwrite));

@@ -12,6 +12,7 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "model/product_rate.h"
 #include "model/tensor.h"
 
 namespace par5 {
@@ -43,6 +44,11 @@ struct TrainReport {
   std::optional<double> val_bpb;
   std::uint64_t predicted_bytes = 0;
   std::string predicted_by;          // what predicted_bytes counts
+  // Of this session's steps, without validation and checkpoints.
+  Precision precision = Precision::float32;  // of the matrix products
+  ProductRates product_rates;                // of this machine
+  double flops_per_second = 0;
+  double page_faults_per_step = 0;
   std::vector<std::string> unmoved;  // tensors that the first steps did not move at all
 };
 

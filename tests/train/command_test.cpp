@@ -54,6 +54,11 @@ TEST_F(TrainCommandTest, ReportsWhatTheFormPromises) {
   for (const char* key : {"train_seconds", "tokens_per_second", "final_loss", "val_bpb"})
     EXPECT_TRUE(report[key].is_number()) << key;
   EXPECT_TRUE(report["predicted_bytes"].is_number_integer());
+  EXPECT_EQ(report["precision"], "float32");
+  for (const char* key : {"flops_per_second", "page_faults_per_step"}) EXPECT_TRUE(report[key].is_number()) << key;
+  for (const char* type : {"float32", "bfloat16"})
+    EXPECT_GT(report["product_flops_per_second"][type].get<double>(), 0) << type;
+  EXPECT_GT(report["roofline_share"]["precision"].get<double>(), 0);
   EXPECT_EQ(done.error, "");
 
   const Finished again = par5(common(run_) + "--json");

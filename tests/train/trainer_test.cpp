@@ -1,57 +1,13 @@
-#include "train/trainer.h"
-
-#include <gtest/gtest.h>
-
 #include <cmath>
-#include <map>
-#include <nlohmann/json.hpp>
 
 #include "core/safetensors.h"
-#include "core/text.h"
 #include "model/latent.h"
-#include "model/runtime.h"
 #include "pack/architecture.h"
-#include "tests/train/toy.h"
+#include "tests/train/trainer_fixture.h"
 #include "train/validation.h"
 
 namespace par5 {
 namespace {
-
-using Json = nlohmann::json;
-
-class TrainerTest : public testing::Test {
- protected:
-  void SetUp() override {
-    set_threads(1);  // several only wait for each other on nets this small
-    write_toy_shards(data_, 2000);
-    write_toy_shards(validation_, 333, 64, 9);
-  }
-  TrainRequest request(const std::string& run, const std::vector<std::string>& changes = {}) {
-    TrainRequest request;
-    request.config = toy_config(changes);
-    request.data = data_;
-    request.run_folder = folder_.at(run);
-    request.version = "test";
-    request.stop = [] { return false; };
-    return request;
-  }
-  static std::string bytes(const TrainRequest& request, const std::string& name) {
-    return read_text_file(join_path(request.run_folder, name)).value();
-  }
-  static std::vector<Json> metrics(const TrainRequest& request) {
-    std::vector<Json> lines;
-    for (const std::string& line : split(bytes(request, "metrics.jsonl"), '\n'))
-      if (!line.empty()) lines.push_back(Json::parse(line));
-    return lines;
-  }
-  // Stops when it has been asked `calls` times; the trainer asks once per micro-batch.
-  static std::function<bool()> stop_after(int calls) {
-    return [left = calls]() mutable { return left-- <= 0; };
-  }
-
-  TestFolder folder_;
-  std::string data_ = folder_.at("data"), validation_ = folder_.at("validation");
-};
 
 TEST_F(TrainerTest, LearnsAndLeavesAWholeRunFolder) {
   ASSERT_TRUE(write_file(join_path(data_, "tokenizer.model"), "pieces", Overwrite::no));
@@ -66,6 +22,11 @@ TEST_F(TrainerTest, LearnsAndLeavesAWholeRunFolder) {
   ASSERT_TRUE(report->val_bpb);
   EXPECT_LT(*report->val_bpb, 4.5);
   EXPECT_GT(report->predicted_bytes, 1000u);
+  EXPECT_EQ(report->precision, Precision::float32);
+  EXPECT_GT(report->flops_per_second, 0);
+  EXPECT_GT(report->product_rates.float32, report->flops_per_second);
+  EXPECT_GT(report->product_rates.bfloat16, 0);
+  EXPECT_GE(report->page_faults_per_step, 0);
 
   EXPECT_EQ(list_folder(run.run_folder).value(),
             (std::vector<std::string>{"config.toml", "events.out.tfevents.par5", "metrics.jsonl", "model.safetensors",
@@ -130,34 +91,6 @@ TEST_F(TrainerTest, TheSameSeedGivesTheSameBytes) {
     ASSERT_TRUE(train(other));
     EXPECT_TRUE(bytes(a, "model.safetensors") == bytes(b, "model.safetensors")) << precision;
     EXPECT_NE(bytes(a, "model.safetensors"), bytes(other, "model.safetensors"));
-  }
-}
-
-TEST_F(TrainerTest, ResumeIsBitExact) {
-  const std::vector<std::vector<std::string>> kinds = {
-      {"train.warmup_steps=3", "train.precision=bfloat16"},
-      {"data.order=sequential", "optimizer.kind=adamw", "optimizer.weight_decay=0.1", "optimizer.clip=1"},
-      {"model.backbone=gpt2", "model.kv_heads=2", "model.embedding_width=32", "model.activation=gelu",
-       "model.norm=layer", "model.dropout=0.2", "model.embedding_storage=fp16"}};
-  for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
-    const std::string name = std::to_string(kind);
-    TrainRequest straight = request("straight" + name, kinds[kind]);
-    const auto report = train(straight);
-    ASSERT_TRUE(report) << report.error().message;
-    // Interrupted between the two micro-batches of the seventh step, which is then done anew.
-    TrainRequest halves = request("halves" + name, kinds[kind]);
-    halves.stop = stop_after(13);
-    const auto interrupted = train(halves);
-    ASSERT_FALSE(interrupted);
-    EXPECT_EQ(interrupted.error().code, ErrorCode::interrupted);
-    EXPECT_EQ(metrics(halves).back()["step"], 6);
-    EXPECT_NE(bytes(straight, "model.safetensors"), bytes(halves, "model.safetensors"));
-    halves.stop = nullptr;
-    halves.resume = true;
-    const auto resumed = train(halves);
-    ASSERT_TRUE(resumed) << resumed.error().message;
-    EXPECT_EQ(resumed->steps, 12);
-    EXPECT_TRUE(bytes(straight, "model.safetensors") == bytes(halves, "model.safetensors")) << "kind " << kind;
   }
 }
 
@@ -248,60 +181,6 @@ TEST_F(TrainerTest, RefusesWhatDoesNotFit) {
   EXPECT_TRUE(train(run));
 }
 
-// A run by the clock, repeated by step from what it recorded.
-TEST_F(TrainerTest, ReplayRepeatsAWallClockRunBitForBit) {
-  const std::vector<std::string> changes = {"train.steps=0",
-                                            "train.max_seconds=1.5",
-                                            "train.batch_start_tokens=64",
-                                            "train.sequence_start=4",
-                                            "train.soft_quantization_fraction=0.3",
-                                            "quantizer.scale_bits=5",
-                                            "train.scale_qat_fraction=0.4",
-                                            "train.warmdown_steps=20"};
-  TrainRequest clocked = request("clocked", changes);
-  const auto first = train(clocked);
-  ASSERT_TRUE(first) << first.error().message;
-  TrainRequest again = request("again", changes);
-  again.config.values().train.max_seconds = 0.001;  // the clock plays no part
-  again.replay = clocked.run_folder;
-  const auto replayed = train(again);
-  ASSERT_TRUE(replayed) << replayed.error().message;
-  EXPECT_EQ(replayed->steps, first->steps);
-  EXPECT_EQ(replayed->tokens, first->tokens);
-  EXPECT_TRUE(bytes(clocked, "model.safetensors") == bytes(again, "model.safetensors"));
-
-  TrainRequest missing = request("missing");
-  missing.replay = folder_.at("nowhere");
-  ASSERT_FALSE(train(missing));
-  ASSERT_TRUE(write_file(join_path(again.run_folder, "metrics.jsonl"),
-                         "{\"step\":4,\"lr_factors\":[1,1],\"progresses\":[0,0.1]}\n", Overwrite::yes));
-  missing.replay = again.run_folder;
-  const auto gap = train(missing);
-  ASSERT_FALSE(gap);
-  EXPECT_EQ(gap.error().code, ErrorCode::bad_data);
-}
-
-TEST_F(TrainerTest, AveragedWeightsAreWhatCheckpointsHold) {
-  TrainRequest plain = request("plain"), averaged = request("averaged", {"train.ema_decay=0.5"});
-  ASSERT_TRUE(train(plain));
-  ASSERT_TRUE(train(averaged));
-  EXPECT_NE(bytes(plain, "model.safetensors"), bytes(averaged, "model.safetensors"));
-  const auto state = SafetensorsFile::open(join_path(averaged.run_folder, "state.bin")).value();
-  const auto file = SafetensorsFile::open(join_path(averaged.run_folder, "model.safetensors")).value();
-  const auto untouched = SafetensorsFile::open(join_path(plain.run_folder, "model.safetensors")).value();
-  const std::string name = "blocks.0.mlp.fc.weight";
-  EXPECT_EQ(to_floats(*file.find(name)).value(), to_floats(*state.find("average." + name)).value());
-  EXPECT_EQ(to_floats(*untouched.find(name)).value(), to_floats(*state.find("latent." + name)).value())
-      << "averaging must not bend the run itself";
-  // Interrupted and resumed.
-  TrainRequest halves = request("halves", {"train.ema_decay=0.5"});
-  halves.stop = stop_after(13);
-  ASSERT_FALSE(train(halves));
-  halves.stop = nullptr, halves.resume = true;
-  ASSERT_TRUE(train(halves));
-  EXPECT_TRUE(bytes(averaged, "model.safetensors") == bytes(halves, "model.safetensors"));
-}
-
 TEST_F(TrainerTest, NamesTensorsThatNeverMove) {
   TrainRequest run = request("run", {"optimizer.embedding_lr=0"});
   const auto report = train(run);
@@ -380,133 +259,6 @@ TEST_F(TrainerTest, LearnsFromATeacher) {
   TrainRequest unfit = request("unfit", {"train.teacher=" + path});
   unfit.config.values().model.vocab = 65;
   EXPECT_FALSE(train(unfit));
-}
-
-// Every key that should bend a run does so within three steps, or is declared not to.
-TEST_F(TrainerTest, NoConfigurationKeyIsDead) {
-  const std::map<std::string, std::string> unchanged = {
-      {"quantizer.scale_bits", "simulated with train.scale_qat_fraction only"},
-      {"model.context", "frequencies are stretched by yarn only, and rope_max_context equals it here"},
-      {"model.dropout", "gpt2 only"},
-      {"data.vocab", "tokenizer training"},
-      {"data.shard_tokens", "shard writing"},
-      {"train.max_seconds", "a clock"},
-      {"train.batch_ramp_fraction", "with train.batch_start_tokens"},
-      {"train.sequence_ramp_fraction", "with train.sequence_start"},
-      {"train.discarded_warmup_steps", "leaves no trace"},
-      {"train.distillation_weight", "with train.teacher"},
-      {"train.distillation_temperature", "with train.teacher"},
-      {"train.teacher", "LearnsFromATeacher"},
-      {"train.checkpoint_seconds", "when, not what"},
-      {"train.keep_checkpoints", "how many, not what"},
-      {"train.keep_best", "a further file"},
-      {"train.log_every", "metrics"},
-      {"train.validate_every", "validation"},
-      {"train.validate_tokens", "validation"},
-      {"train.sample_every", "samples"},
-      {"train.sample_tokens", "samples"},
-      {"optimizer.adamw_lr", "with optimizer.kind = adamw"},
-      {"optimizer.normuon_beta2", "with optimizer.muon_variant = normuon"},
-  };
-  const std::map<std::string, std::string> other = {{"model.backbone", "gpt2"},
-                                                    {"model.layers", "3"},
-                                                    {"model.width", "64"},
-                                                    {"model.heads", "4"},
-                                                    {"model.kv_heads", "2"},
-                                                    {"model.mlp_width", "32"},
-                                                    {"model.activation", "leaky_relu2"},
-                                                    {"model.vocab", "64"},
-                                                    {"model.embedding_width", "8"},
-                                                    {"model.embedding_storage", "fp16"},
-                                                    {"model.fused_qkv", "false"},
-                                                    {"model.vocab_bias", "false"},
-                                                    {"model.norm", "layer"},
-                                                    {"model.linear_norm", "all"},
-                                                    {"model.q_gain_init", "2"},
-                                                    {"model.rope_base", "100"},
-                                                    {"model.rope_scaling", "none"},
-                                                    {"model.rope_max_context", "64"},
-                                                    {"model.rope_angles", "bfloat16"},
-                                                    {"model.softcap", "tanh"},
-                                                    {"model.softcap_value", "3"},
-                                                    {"quantizer.grid", "ternary"},
-                                                    {"quantizer.granularity", "row"},
-                                                    {"quantizer.group", "16"},
-                                                    {"data.order", "sequential"},
-                                                    {"train.seed", "6"},
-                                                    {"train.steps", "4"},
-                                                    {"train.batch_tokens", "64"},
-                                                    {"train.batch_start_tokens", "64"},
-                                                    {"train.micro_batch_tokens", "32"},
-                                                    {"train.sequence", "8"},
-                                                    {"train.sequence_start", "8"},
-                                                    {"train.precision", "bfloat16"},
-                                                    {"train.quantize", "false"},
-                                                    {"train.soft_quantization_fraction", "0.5"},
-                                                    {"train.scale_qat_fraction", "1"},
-                                                    {"train.learned_scale", "group"},
-                                                    {"train.ema_decay", "0.5"},
-                                                    {"train.warmup_steps", "5"},
-                                                    {"train.warmdown_fraction", "1"},
-                                                    {"train.warmdown_steps", "2"},
-                                                    {"train.warmdown_shape", "cosine"},
-                                                    {"train.min_lr_fraction", "0.5"},
-                                                    {"train.z_loss", "0.1"},
-                                                    {"train.init_std", "0.1"},
-                                                    {"train.embedding_init_std", "0.1"},
-                                                    {"optimizer.kind", "adamw"},
-                                                    {"optimizer.muon_lr", "0.1"},
-                                                    {"optimizer.muon_momentum", "0.5"},
-                                                    {"optimizer.muon_momentum_start", "0.1"},
-                                                    {"optimizer.muon_momentum_warmup_steps", "2"},
-                                                    {"optimizer.muon_iterations", "5"},
-                                                    {"optimizer.muon_coefficients", "polar_express"},
-                                                    {"optimizer.muon_row_norm", "false"},
-                                                    {"optimizer.muon_variant", "normuon"},
-                                                    {"optimizer.muon_form", "gram"},
-                                                    {"optimizer.scalar_lr", "0.1"},
-                                                    {"optimizer.embedding_lr", "0.1"},
-                                                    {"optimizer.adam_beta1", "0.5"},
-                                                    {"optimizer.adam_beta2", "0.5"},
-                                                    {"optimizer.adam_epsilon", "0.01"},
-                                                    {"optimizer.weight_decay", "0.5"},
-                                                    {"optimizer.clip", "0.01"}};
-  // Keys that mean nothing by themselves.
-  const std::map<std::string, std::vector<std::string>> companions = {
-      {"model.backbone", {"model.kv_heads=2", "model.embedding_width=32"}},
-      {"model.rope_angles", {"model.rope_base=3"}},
-      {"model.rope_scaling", {"model.rope_max_context=64"}},
-      {"train.scale_qat_fraction", {"quantizer.scale_bits=4"}}};
-  const std::vector<std::string> base = {"train.steps=3", "train.warmdown_fraction=0.5", "train.init_std=0.05",
-                                         "train.embedding_init_std=0.05"};
-  const auto weights = [&](const std::string& run, std::vector<std::string> changes) {
-    changes.insert(changes.begin(), base.begin(), base.end());
-    TrainRequest asked = request(run, changes);
-    const auto report = train(asked);
-    EXPECT_TRUE(report) << run << ": " << report.error().message;
-    if (!report) return std::string();
-    // The configuration stands in the metadata: the weights alone are compared.
-    const auto file = SafetensorsFile::open(join_path(asked.run_folder, "model.safetensors")).value();
-    std::string all;
-    for (const TensorView& tensor : file.tensors())
-      all.append(tensor.name).append(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size());
-    return all;
-  };
-  for (const ConfigKey& key : config_keys()) {
-    const std::string section = key.name.substr(0, key.name.find('.'));
-    if (section != "model" && section != "quantizer" && section != "data" && section != "train" &&
-        section != "optimizer")
-      continue;
-    if (unchanged.count(key.name)) continue;
-    if (key.name == "model.vocab") continue;  // that of the shards, or an error
-    ASSERT_TRUE(other.count(key.name)) << "say what another value of " << key.name << " should do";
-    std::vector<std::string> companion;
-    if (const auto found = companions.find(key.name); found != companions.end()) companion = found->second;
-    std::vector<std::string> flipped = companion;
-    flipped.push_back(key.name + "=" + other.at(key.name));
-    const std::string with = weights("with-" + key.name, flipped), without = weights("without-" + key.name, companion);
-    EXPECT_TRUE(with != without) << key.name << " = " << other.at(key.name) << " changed no weight in three steps";
-  }
 }
 
 // Against window-by-window logits and a log-softmax in double.

@@ -1,0 +1,61 @@
+#include "model/product_rate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "model/network.h"
+#include "pack/architecture.h"
+
+namespace par5 {
+namespace {
+
+// Seconds of one product of `rows` with `matrix`; devices that only queue work are waited for.
+double product_seconds(const torch::Tensor& rows, const torch::Tensor& matrix) {
+  const auto start = std::chrono::steady_clock::now();
+  const torch::Tensor product = at::linear(rows, matrix);
+  if (!product.is_cpu()) (void)product[0][0].item<float>();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The best seconds in float32 and bfloat16.
+std::pair<double, double> best_seconds(const torch::Tensor& rows, const torch::Tensor& matrix) {
+  constexpr int kRepetitions = 4;
+  // A CPU without bfloat16 instructions may emulate them very slowly: one try shows it.
+  constexpr double kHopeless = 20;
+  const torch::Tensor narrow_rows = rows.to(torch::kBFloat16), narrow_matrix = matrix.to(torch::kBFloat16);
+  (void)product_seconds(rows, matrix);
+  double wide = product_seconds(rows, matrix), narrow = product_seconds(narrow_rows, narrow_matrix);
+  if (narrow > kHopeless * wide) return {wide, narrow};
+  for (int i = 0; i < kRepetitions; ++i) {
+    narrow = std::min(narrow, product_seconds(narrow_rows, narrow_matrix));
+    wide = std::min(wide, product_seconds(rows, matrix));
+  }
+  return {wide, narrow};
+}
+
+}  // namespace
+
+ProductRates measure_product_rates(const ModelConfig& model, torch::Device device) {
+  const torch::NoGradGuard no_gradients;
+  std::set<std::pair<std::int64_t, Shape>> by_size;
+  for (const TensorSpec& spec : tensor_specs(model))
+    if (spec.storage == Storage::quantized && spec.shape.size() == 2 && spec.name != embedding_name(model))
+      by_size.emplace(-spec.shape[0] * spec.shape[1], spec.shape);
+  ProductRates rates;
+  int measured = 0;
+  for (const auto& [size, shape] : by_size) {
+    if (measured++ == 2) break;
+    // About half a GFLOP, but enough rows for the matrix to be reused.
+    const std::int64_t rows = std::clamp<std::int64_t>(250'000'000 / -size, 256, 2048);
+    const auto [wide, narrow] = best_seconds(torch::randn({rows, shape[1]}, device), torch::randn(shape, device));
+    const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(-size);
+    rates.float32 = std::max(rates.float32, flops / wide);
+    rates.bfloat16 = std::max(rates.bfloat16, flops / narrow);
+  }
+  return rates;
+}
+
+}  // namespace par5

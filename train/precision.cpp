@@ -1,0 +1,46 @@
+#include "train/precision.h"
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/log.h"
+#include "core/text.h"
+
+namespace par5 {
+namespace {
+
+// Less than this is lost on conversions and rounding.
+constexpr double kWorthwhile = 1.1;
+
+Result<Precision> recorded_precision(const std::string& run_folder) {
+  const std::string path = join_path(run_folder, "run.json");
+  P5_TRY(const std::string text, read_text_file(path));
+  const auto facts = nlohmann::json::parse(text, nullptr, false);
+  if (facts.is_object() && facts.contains("precision") && facts["precision"].is_object())
+    for (const Precision precision : {Precision::float32, Precision::bfloat16})
+      if (facts["precision"].value("used", "") == precision_name(precision)) return precision;
+  return bad_data("'" + path + "' does not record the type of its matrix products; give --set train.precision=float32 or bfloat16",
+                  path, std::nullopt, "precision.used");
+}
+
+}  // namespace
+
+const char* precision_name(Precision precision) { return precision == Precision::bfloat16 ? "bfloat16" : "float32"; }
+
+Result<PrecisionChoice> choose_precision(const TrainRequest& request) {
+  PrecisionChoice choice;
+  choice.used = request.config.values().train.precision;
+  if (choice.used != Precision::automatic) return choice;
+  if (request.resume || !request.replay.empty()) {
+    P5_TRY(choice.used, recorded_precision(request.resume ? request.run_folder : request.replay));
+    return choice;
+  }
+  choice.rates = measure_product_rates(request.config.values().model, request.device);
+  choice.used = choice.rates->bfloat16 >= kWorthwhile * choice.rates->float32 ? Precision::bfloat16 : Precision::float32;
+  const auto shown = [](double rate) { return fixed(rate * 1e-9, 0); };
+  log_info("matrix products: " + shown(choice.rates->float32) + " GFLOP/s in float32, " +
+           shown(choice.rates->bfloat16) + " in bfloat16; training in " + precision_name(choice.used));
+  return choice;
+}
+
+}  // namespace par5
