@@ -48,8 +48,8 @@ bool same_artifact(const Artifact& a, const Artifact& b);
 struct EncodeOptions {
   int effort = 5;           // 0 … 9, a deterministic amount of work; 9 tries everything
   std::size_t threads = 0;  // 0: one per core
-  // What may be used besides storing bytes as they are.
-  std::vector<Codec> codecs = {Codec::own, Codec::lzma, Codec::zstd, Codec::brotli};
+  // What may be used besides storing bytes as they are. lrzip is an external program, which readers then need as well.
+  std::vector<Codec> codecs = {Codec::own, Codec::lzma, Codec::zstd, Codec::brotli, Codec::lzma2};
   // When this has passed, no further way of coding a stream is begun; the artifact then says so (time_limited).
   std::optional<double> max_seconds = {};
 };
@@ -84,7 +84,8 @@ struct ArtifactReport {
   std::vector<ArtifactSection> sections;
   std::vector<TensorReport> tensors;
   std::vector<StreamReport> other_streams;  // tokenizer and self-test
-  std::string codec_versions;  // of liblzma, zstd and brotli that encoded: "5.4.1 1.5.4 1.0.9"; empty: none was used
+  // Of liblzma, zstd and brotli that encoded: "5.4.1 1.5.4 1.0.9", and " lrzip 0.651" where it did; empty: none was used.
+  std::string codec_versions;
   bool time_limited = false;   // EncodeOptions::max_seconds cut the search, so that the bytes depend on the machine
   // The parts of file_bytes, by what they hold; they sum to it.
   std::uint64_t quantised_bytes = 0;
@@ -116,13 +117,16 @@ struct EncodedArtifact {
 Result<EncodedArtifact> encode_artifact(const Artifact& artifact, const EncodeOptions& options);
 
 // Decodes and checks everything: lengths against what remains, checksums, bounded memory. `path` names the file in
-// errors.
+// errors. Streams that an external program coded are handed to it, within bounds, or refused as bad_data; where it is
+// not installed they are missing_tool.
+enum class ExternalPrograms { refused, allowed };
 struct DecodedArtifact {
   Artifact artifact;
   ArtifactReport report;
 };
 Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const std::string& path,
-                                        std::size_t threads = 0);
+                                        std::size_t threads = 0,
+                                        ExternalPrograms programs = ExternalPrograms::allowed);
 Result<DecodedArtifact> read_artifact(const std::string& path, std::size_t threads = 0);
 
 }  // namespace par5

@@ -162,7 +162,7 @@ Result<DecodedSlots> decode_half_chain(std::span<const StreamSlot> slots, std::s
 
 }  // namespace
 
-std::optional<ChainKind> chain_kind(const StreamSlot& slot, const std::vector<TensorSpec>& specs) {
+ChainKind chain_kind(const StreamSlot& slot, const std::vector<TensorSpec>& specs) {
   switch (slot.part) {
     case Part::codes:
       return ChainKind::codes;
@@ -171,7 +171,7 @@ std::optional<ChainKind> chain_kind(const StreamSlot& slot, const std::vector<Te
     case Part::values:
       return specs[slot.tensor].storage == Storage::fp8 ? ChainKind::fp8 : ChainKind::fp16;
     default:
-      return std::nullopt;
+      return ChainKind::bytes;
   }
 }
 
@@ -192,6 +192,7 @@ std::int64_t partner_distance(const StreamSlot& slot, const StoredModel& model) 
 // Small models need what their matrices learn from each other. Large ones learn enough from a few, and decode in more
 // chains at a time.
 int usual_chain(const StreamSlot& slot, const StoredModel& model) {
+  if (slot.part == Part::tokenizer || slot.part == Part::self_test) return slot.part == Part::tokenizer ? 0 : 1;
   constexpr std::int64_t kLargeModel = std::int64_t{1} << 22;  // values of this kind
   std::int64_t values = 0;
   for (const StoredTensor& tensor : model.tensors)

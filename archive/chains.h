@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -14,10 +13,9 @@ namespace par5 {
 
 inline constexpr int kMostChains = 16;  // of each kind
 
-// A chain holds streams of one kind: codes; scales; fp8 values; fp16 values.
-enum class ChainKind : std::uint8_t { codes, scales, fp8, fp16 };
-// Nothing for streams that are no tensors.
-std::optional<ChainKind> chain_kind(const StreamSlot& slot, const std::vector<TensorSpec>& specs);
+// A chain holds streams of one kind: codes; scales; fp8 values; fp16 values; byte strings, which are no tensors.
+enum class ChainKind : std::uint8_t { codes, scales, fp8, fp16, bytes };
+ChainKind chain_kind(const StreamSlot& slot, const std::vector<TensorSpec>& specs);
 
 // The chain (0 … kMostChains - 1) that the encoder puts a stream into. Any other would be read as well.
 int usual_chain(const StreamSlot& slot, const StoredModel& model);
@@ -31,7 +29,7 @@ struct EncodedSlots {
   std::vector<std::byte> bytes;
   std::vector<std::uint64_t> slot_bytes;  // of each stream; they sum to bytes.size()
 };
-// Codes streams of one kind, in file order.
+// Codes streams of tensors of one kind, in file order. Byte strings go to coder::encode_bytes as they are.
 Result<EncodedSlots> encode_chain(const StoredModel& model, std::span<const StreamSlot> slots,
                                   coder::Covariance covariance);
 

@@ -8,8 +8,10 @@
 #include <optional>
 
 #include "archive/chains.h"
+#include "archive/coder/bytes.h"
 #include "archive/container.h"
 #include "core/cancel.h"
+#include "core/log.h"
 #include "core/parallel.h"
 #include "core/progress.h"
 
@@ -19,6 +21,7 @@ namespace {
 constexpr CodecChoice lzma(int lc, int lp, int pb, bool extreme = true) {
   return {Codec::lzma, static_cast<std::uint8_t>((pb * 5 + lp) * 9 + lc), extreme};
 }
+constexpr CodecChoice lzma2(int lc, int lp, int pb) { return {Codec::lzma2, lzma(lc, lp, pb).properties}; }
 
 // What a stream of this size takes of the directory: its size and its checksum.
 std::uint64_t with_directory(std::uint64_t stored_bytes) {
@@ -32,10 +35,10 @@ struct Candidate {
   std::size_t slot = 0;
   Layout layout = Layout::bytes;
   CodecChoice codec;
-  std::vector<std::byte> stored;
+  std::vector<std::byte> stored = {};
   std::uint64_t raw_bytes = 0;
   std::uint32_t checksum = 0;
-  bool done = false;
+  enum class State { untried, failed, done } state = State::untried;  // only lrzip fails
 };
 
 // Smaller wins, then the simpler codec, then the earlier candidate: the choice never depends on threads or time.
@@ -112,6 +115,15 @@ class Search {
 
 // Codes both with covariances and without where the effort allows; a part that neither helps is coded by order-0.
 Status Search::code_chain(Chain& chain) {
+  if (chain.kind == ChainKind::bytes) {
+    std::vector<std::vector<std::byte>> strings;
+    for (const std::size_t slot : chain.slots) {
+      P5_TRY(strings.emplace_back(), bytes_of(slot, Layout::bytes));
+    }
+    const std::vector<std::span<const std::byte>> views(strings.begin(), strings.end());
+    chain.encoded.bytes = coder::encode_bytes(views, &chain.encoded.slot_bytes);
+    return {};
+  }
   std::vector<StreamSlot> members;
   for (const std::size_t slot : chain.slots) members.push_back(slots_[slot]);
   const auto covariance = options_.effort >= 8 ? coder::Covariance::automatic : coder::Covariance::on;
@@ -121,14 +133,14 @@ Status Search::code_chain(Chain& chain) {
 
 Status Search::code_chains() {
   std::map<std::pair<ChainKind, int>, Chain> by_number;
-  for (std::size_t i = 0; i < slots_.size(); ++i)
-    if (const auto kind = chain_kind(slots_[i], specs_)) {
-      const int number = usual_chain(slots_[i], artifact_.model);
-      Chain& chain = by_number[{*kind, number}];
-      chain.kind = *kind;
-      chain.number = number;
-      chain.slots.push_back(i);
-    }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const ChainKind kind = chain_kind(slots_[i], specs_);
+    const int number = usual_chain(slots_[i], artifact_.model);
+    Chain& chain = by_number[{kind, number}];
+    chain.kind = kind;
+    chain.number = number;
+    chain.slots.push_back(i);
+  }
   for (auto& [number, chain] : by_number) chains_.push_back(std::move(chain));
   std::vector<std::size_t> order(chains_.size());
   std::vector<std::int64_t> values(chains_.size(), 0);
@@ -167,7 +179,9 @@ Status Search::settle_chains() {
       std::vector<std::size_t> kept;
       for (std::size_t k = 0; k < chain.slots.size(); ++k) {
         const std::size_t slot = chain.slots[k];
-        if (!best_[slot] || chain.encoded.slot_bytes[k] <= with_directory(best_[slot]->stored.size()))
+        const std::uint64_t bytes = chain.encoded.slot_bytes[k];
+        if (!best_[slot] || (chain.slots.size() == 1 ? with_directory(bytes) : bytes) <=
+                                with_directory(best_[slot]->stored.size()))
           kept.push_back(slot);
       }
       if (kept.size() == chain.slots.size()) continue;
@@ -228,12 +242,16 @@ std::vector<CodecChoice> Search::first_codecs() const {
     choices.push_back({Codec::zstd, 0});
   else if (allowed(Codec::brotli))
     choices.push_back({Codec::brotli, 0});
+  else if (allowed(Codec::lzma2))
+    choices.push_back(lzma2(0, 0, 0));
+  else if (allowed(Codec::lrzip))
+    choices.push_back({Codec::lrzip, 0});
   return choices;
 }
 
 std::vector<CodecChoice> Search::second_codecs(std::size_t slot, std::uint64_t raw_bytes) const {
   if (options_.effort < 3) return {};
-  std::vector<CodecChoice> choices = {{Codec::brotli, 0}};
+  std::vector<CodecChoice> choices = {{Codec::brotli, 0}, {Codec::lrzip, 0}};
   if (options_.effort >= 7 || raw_bytes <= kShortRun || slots_[slot].part == Part::tokenizer) {
     choices.push_back({Codec::zstd, 0});
     for (const auto& [lc, lp, pb] : {std::array{3, 0, 0}, std::array{0, 1, 1}}) choices.push_back(lzma(lc, lp, pb));
@@ -242,11 +260,15 @@ std::vector<CodecChoice> Search::second_codecs(std::size_t slot, std::uint64_t r
     for (const auto& [lc, lp, pb] : {std::array{1, 0, 0}, std::array{2, 0, 0}, std::array{4, 0, 0},
                                      std::array{0, 2, 2}, std::array{3, 0, 2}, std::array{3, 1, 1}})
       choices.push_back(lzma(lc, lp, pb));
-  if (options_.effort >= 9) choices.push_back(lzma(3, 0, 2, false));  // what `xz -9` does
+  if (options_.effort >= 9) {
+    choices.push_back(lzma(3, 0, 2, false));  // what `xz -9` does
+    // No stream of a model has been seen that LZMA2 stores smaller than the others do (docs/sizes.md).
+    for (const auto& [lc, lp, pb] : {std::array{0, 0, 0}, std::array{3, 0, 0}}) choices.push_back(lzma2(lc, lp, pb));
+  }
   std::erase_if(choices, [&](const CodecChoice& choice) {
     const auto first = first_codecs();
     return !allowed(choice.codec) || std::any_of(first.begin(), first.end(), [&](const CodecChoice& tried) {
-      return tried.codec == choice.codec && tried.codec != Codec::lzma;
+      return tried.codec == choice.codec && tried.codec != Codec::lzma && tried.codec != Codec::lzma2;
     });
   });
   return choices;
@@ -275,30 +297,40 @@ Status Search::try_all(std::vector<Candidate>& candidates, const std::string& wh
   std::vector<Status> results(candidates.size());
   Progress progress(what, candidates.size(), "candidates");
   std::mutex mutex;
-  std::uint64_t done = 0;
+  std::uint64_t done = 0, failures = 0;
+  std::string failure;
   parallel_for(candidates.size(), options_.threads, [&](std::size_t i) {
     results[i] = [&]() -> Status {
       if (cancelled()) return interrupted();
       Candidate& candidate = candidates[i];
       if (candidate.codec.codec != Codec::raw && out_of_time()) return {};
       P5_TRY(const auto raw, bytes_of(candidate.slot, candidate.layout));
-      P5_TRY(candidate.stored, compress(candidate.codec, raw));
+      auto stored = compress(candidate.codec, raw);
+      if (!stored && stored.error().code == ErrorCode::bad_data) {  // lrzip's result was not believed
+        candidate.state = Candidate::State::failed;
+        const std::lock_guard lock(mutex);
+        if (failures++ == 0) failure = stored.error().message;
+        return {};
+      }
+      P5_TRY(candidate.stored, std::move(stored));
       candidate.raw_bytes = raw.size();
       candidate.checksum = short_checksum(raw);
-      candidate.done = true;
+      candidate.state = Candidate::State::done;
       return {};
     }();
     const std::lock_guard lock(mutex);
     progress.update(++done);
   });
   for (const Status& result : results) P5_OK(result);
+  if (failures > 0)
+    log_warning("lrzip was of no use in " + std::to_string(failures) + " trials; in the first of them: " + failure);
   for (const Candidate& candidate : candidates) note(candidate);
   return {};
 }
 
 void Search::note(const Candidate& candidate) {
-  if (!candidate.done) {
-    cut_ = true;
+  if (candidate.state != Candidate::State::done) {
+    cut_ = cut_ || candidate.state == Candidate::State::untried;
     return;
   }
   trials_.push_back({candidate.slot,
@@ -311,7 +343,7 @@ void Search::note(const Candidate& candidate) {
 Status Search::try_byte_codecs() {
   std::vector<bool> promising(slots_.size(), true);
   if (options_.effort == 0 && allowed(Codec::own)) {
-    for (std::size_t i = 0; i < slots_.size(); ++i) promising[i] = !chain_bytes_[i];
+    for (std::size_t i = 0; i < slots_.size(); ++i) promising[i] = chain_kind(slots_[i], specs_) == ChainKind::bytes;
   } else {
     P5_OK(screen(promising));
   }
@@ -319,12 +351,12 @@ Status Search::try_byte_codecs() {
   for (std::size_t i = 0; i < slots_.size(); ++i)
     if (promising[i])
       for (const Layout layout : layouts(i))
-        for (const CodecChoice choice : first_codecs()) first.push_back({i, layout, choice, {}, 0, 0, false});
+        for (const CodecChoice choice : first_codecs()) first.push_back({i, layout, choice});
   P5_OK(try_all(first, "packing, first round"));
 
   std::vector<std::vector<const Candidate*>> by_slot(slots_.size());
   for (const Candidate& candidate : first)
-    if (candidate.codec.codec != Codec::raw && candidate.done) by_slot[candidate.slot].push_back(&candidate);
+    if (candidate.codec.codec != Codec::raw && candidate.state == Candidate::State::done) by_slot[candidate.slot].push_back(&candidate);
   std::vector<Candidate> second;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     std::stable_sort(by_slot[i].begin(), by_slot[i].end(),
@@ -332,7 +364,7 @@ Status Search::try_byte_codecs() {
     if (options_.effort < 7 && by_slot[i].size() > 2) by_slot[i].resize(2);
     for (const Candidate* candidate : by_slot[i])
       for (const CodecChoice choice : second_codecs(i, candidate->raw_bytes))
-        second.push_back({i, candidate->layout, choice, {}, 0, 0, false});
+        second.push_back({i, candidate->layout, choice});
   }
   return try_all(second, "packing, second round");
 }

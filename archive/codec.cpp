@@ -17,13 +17,17 @@ std::string_view codec_name(Codec codec) {
       return "brotli";
     case Codec::own:
       return "own";
+    case Codec::lzma2:
+      return "lzma2";
+    case Codec::lrzip:
+      return "lrzip";
   }
   return "unknown";
 }
 
 std::string to_string(const CodecChoice& choice) {
   std::string text(codec_name(choice.codec));
-  if (choice.codec != Codec::lzma) return text;
+  if (choice.codec != Codec::lzma && choice.codec != Codec::lzma2) return text;
   text += " lc=" + std::to_string(choice.properties % 9) + " lp=" + std::to_string(choice.properties / 9 % 5) +
           " pb=" + std::to_string(choice.properties / 45);
   return choice.extreme ? text : text + " plain";
@@ -57,6 +61,10 @@ Result<std::vector<std::byte>> compress(CodecChoice choice, std::span<const std:
       return codec_detail::compress_zstd(raw);
     case Codec::brotli:
       return codec_detail::compress_brotli(raw);
+    case Codec::lzma2:
+      return codec_detail::compress_lzma2(choice, raw);
+    case Codec::lrzip:
+      return codec_detail::compress_lrzip(raw);
     case Codec::own:
       break;
   }
@@ -77,6 +85,10 @@ Status decompress(Codec codec, std::span<const std::byte> stored, std::span<std:
       return codec_detail::decompress_zstd(stored, out);
     case Codec::brotli:
       return codec_detail::decompress_brotli(stored, out);
+    case Codec::lzma2:
+      return codec_detail::decompress_lzma2(stored, out);
+    case Codec::lrzip:
+      return codec_detail::decompress_lrzip(stored, out);
     case Codec::own:
       break;
   }

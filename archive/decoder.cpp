@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "archive/chains.h"
+#include "archive/coder/bytes.h"
 #include "archive/container.h"
 #include "archive/tokenizer_stream.h"
 #include "core/cancel.h"
@@ -68,11 +69,9 @@ Result<std::vector<std::uint8_t>> decode_stream(std::span<const std::byte> file,
   return raw;
 }
 
-Status read_stream(std::span<const std::byte> file, const Container& container, const StreamEntry& entry,
+// A decoded tokenizer or self-test.
+Status read_string(const Container& container, const StreamSlot& slot, std::span<const std::byte> bytes,
                    Artifact& artifact) {
-  P5_TRY(const auto raw, decode_stream(file, entry));
-  const auto bytes = std::as_bytes(std::span(raw));
-  const StreamSlot& slot = container.slots[entry.slots[0]];
   if (slot.part == Part::tokenizer) {
     ByteReader in(bytes, {}, 0, "the tokenizer");
     P5_TRY(artifact.tokenizer, read_tokenizer(in));
@@ -82,17 +81,49 @@ Status read_stream(std::span<const std::byte> file, const Container& container, 
                       " pieces do not fit a vocabulary of " + std::to_string(vocab));
     return {};
   }
-  if (slot.part == Part::self_test) {
-    ByteReader in(bytes, {}, 0, "the self-test");
-    P5_TRY(artifact.self_test, read_self_test(in));
-    return {};
-  }
+  ByteReader in(bytes, {}, 0, "the self-test");
+  P5_TRY(artifact.self_test, read_self_test(in));
+  return {};
+}
+
+Status read_stream(std::span<const std::byte> file, const Container& container, const StreamEntry& entry,
+                   ExternalPrograms programs, Artifact& artifact) {
+  if (entry.codec == Codec::lrzip && programs == ExternalPrograms::refused)
+    return bad_data("it needs the external program lrzip, which is not to be run here");
+  P5_TRY(const auto raw, decode_stream(file, entry));
+  const StreamSlot& slot = container.slots[entry.slots[0]];
+  if (chain_kind(slot, container.specs) == ChainKind::bytes)
+    return read_string(container, slot, std::as_bytes(std::span(raw)), artifact);
   return take_back(artifact.model.tensors[slot.tensor], slot, entry.layout, raw);
 }
 
-// A chain's streams, and what each of them took of its bytes.
+// A chain of byte strings, and what each of them took of its bytes.
+Status read_string_chain(std::span<const std::byte> file, const Container& container, const StreamEntry& entry,
+                         Artifact& artifact, std::vector<std::uint64_t>& slot_bytes) {
+  std::vector<std::byte> raw(static_cast<std::size_t>(entry.raw_bytes));
+  std::vector<std::span<std::byte>> strings;
+  std::span<std::byte> rest(raw);
+  for (const std::size_t i : entry.slots) {
+    const bool tokenizer = container.slots[i].part == Part::tokenizer;
+    const auto bytes =
+        static_cast<std::size_t>(tokenizer ? container.metadata.tokenizer_bytes : container.metadata.self_test_bytes);
+    strings.push_back(rest.first(bytes));
+    rest = rest.subspan(bytes);
+  }
+  P5_TRY(const auto string_bytes, coder::decode_bytes(stored_bytes(file, entry), strings));
+  if (!checksum_holds(entry.checksum, short_checksum(raw))) return bad_data("its checksum does not hold");
+  for (std::size_t i = 0; i < strings.size(); ++i) {
+    slot_bytes[entry.slots[i]] = string_bytes[i];
+    P5_OK(read_string(container, container.slots[entry.slots[i]], strings[i], artifact));
+  }
+  return {};
+}
+
+// A chain of tensors' streams, likewise.
 Status read_chain(std::span<const std::byte> file, const Container& container, const StreamEntry& entry,
                   Artifact& artifact, std::vector<std::uint64_t>& slot_bytes) {
+  if (chain_kind(container.slots[entry.slots[0]], container.specs) == ChainKind::bytes)
+    return read_string_chain(file, container, entry, artifact, slot_bytes);
   std::vector<StreamSlot> slots;
   for (const std::size_t i : entry.slots) slots.push_back(container.slots[i]);
   P5_TRY(const DecodedSlots decoded, decode_chain(artifact.model, slots, stored_bytes(file, entry)));
@@ -121,13 +152,16 @@ Error located(Error error, const Container& container, const StreamEntry& entry,
                     (entry.slots.size() > 1 ? " or what is coded with them" : "") + ": " + error.message;
     error.offset = entry.offset;
   }
+  if (error.code == ErrorCode::missing_tool)
+    error.message = "the " + container.slots[entry.slots[0]].name + " of '" + path + "' cannot be decoded: " + error.message +
+                    ", or pack the model without --codecs lrzip";
   return error.in_file(path);
 }
 
 }  // namespace
 
 Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const std::string& path,
-                                        std::size_t threads) {
+                                        std::size_t threads, ExternalPrograms programs) {
   P5_TRY(const Container container, parse_container(bytes, path));
   const Metadata& metadata = container.metadata;
   if (metadata.tokenizer_bytes > kLongestTokenizer || metadata.self_test_bytes > kLongestSelfTest)
@@ -174,7 +208,7 @@ Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const 
         result = read_chain(bytes, container, entry, artifact, slot_bytes);
       } else {
         slot_bytes[entry.slots[0]] = entry.stored_bytes;
-        result = read_stream(bytes, container, entry, artifact);
+        result = read_stream(bytes, container, entry, programs, artifact);
       }
     });
     for (std::size_t i = 0; i < results.size(); ++i)

@@ -89,6 +89,9 @@ Metadata describe(const Artifact& artifact, const OtherStreams& other, const Cho
     return entry.codec == Codec::raw || entry.codec == Codec::own;
   });
   if (!own_alone) metadata.codec_versions = codec_library_versions();
+  if (std::any_of(choice.entries.begin(), choice.entries.end(),
+                  [](const ChosenEntry& entry) { return entry.codec == Codec::lrzip; }))
+    metadata.codec_versions += " lrzip " + codec_detail::lrzip_version();
   metadata.time_limited = choice.cut;
   metadata.extras = artifact.extras;
   bool scaled = false;

@@ -95,6 +95,8 @@ void add_stream(ArtifactReport& report, const Container& container, const Stream
   stream.stored_bytes = stored_bytes;
   stream.raw_bytes = entry.raw_bytes;
   if (slot.part == Part::tokenizer || slot.part == Part::self_test) {
+    const Metadata& metadata = container.metadata;
+    stream.raw_bytes = slot.part == Part::tokenizer ? metadata.tokenizer_bytes : metadata.self_test_bytes;
     report.other_streams.push_back(std::move(stream));
     return;
   }
@@ -128,7 +130,7 @@ ArtifactReport make_report(const Container& container, const Artifact& artifact,
       if (report.sections.back().name == part_name(slot.part))
         report.sections.back().bytes += slot_bytes[i];
       else
-        report.sections.push_back({std::string(part_name(slot.part)), entry.offset, slot_bytes[i]});
+        report.sections.push_back({std::string(part_name(slot.part)), offset, slot_bytes[i]});
       part_total(report, slot.part) += slot_bytes[i];
       add_stream(report, container, entry, slot, artifact, offset, slot_bytes[i]);
       offset += slot_bytes[i];

@@ -253,15 +253,15 @@ Result<PredictedSize> predict_size(const Artifact& artifact, const PredictOption
   std::map<std::pair<ChainKind, int>, Chain> by_number;
   std::vector<StreamSlot> rest;
   for (const StreamSlot& slot : slots) {
-    const auto kind = chain_kind(slot, specs);
-    if (!kind) {
+    const ChainKind kind = chain_kind(slot, specs);
+    if (kind == ChainKind::bytes) {
       rest.push_back(slot);
       continue;
     }
-    Chain& chain = by_number[{*kind, usual_chain(slot, model)}];
-    chain.kind = *kind;
+    Chain& chain = by_number[{kind, usual_chain(slot, model)}];
+    chain.kind = kind;
     chain.slots.push_back(slot);
-    chain.work += static_cast<double>(count_of(slot)) * (*kind == ChainKind::fp8 ? kFloatWork : 1);
+    chain.work += static_cast<double>(count_of(slot)) * (kind == ChainKind::fp8 ? kFloatWork : 1);
   }
   std::vector<Chain> chains;
   double work = 0;

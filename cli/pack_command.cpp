@@ -178,7 +178,8 @@ Command pack_command() {
                    "(docs/sizes.md); exit status 1 and no file where it cannot")
                 ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
             app.add_option("--codecs", options->codecs,
-                           "What may be used: a list of own, lzma, zstd, brotli (default: all of these)");
+                           "What may be used: a list of own, lzma, zstd, brotli, lzma2 (default: all of these) and lrzip, a program "
+                           "that must be installed here and wherever the artifact is read");
             app.add_option("--max-seconds", options->max_seconds,
                            "Begin no further trial after this time; if that cuts the search short, the artifact says "
                            "that it is not reproducible");

@@ -16,6 +16,9 @@ namespace {
 constexpr std::string_view kMagic = "p5cz";
 // A block's method: a plain codec's number, or this.
 constexpr std::uint8_t kModelMethod = 128;
+bool is_method(std::uint64_t method) {
+  return method == kModelMethod || method <= static_cast<std::uint64_t>(Codec::brotli);
+}
 constexpr std::int64_t kLongestWindow = std::int64_t{1} << 20;
 // lc = 3, lp = 0, pb = 2
 constexpr std::uint8_t kLzmaProperties = 93;
@@ -326,7 +329,7 @@ Result<FileCoderSummary> decompress_file(const CodingModel& model, const Tokeniz
     if (raw_bytes == 0) break;
     P5_TRY(const std::uint64_t method, in.fixed(1));
     P5_TRY(const std::uint64_t stored_bytes, in.varint());
-    if (raw_bytes > kBlockBytes || stored_bytes > raw_bytes + 64 || (method >= kCodecCount && method != kModelMethod))
+    if (raw_bytes > kBlockBytes || stored_bytes > raw_bytes + 64 || !is_method(method))
       return in.error("block " + std::to_string(block) + " has an impossible size or method");
     P5_TRY(const auto stored, in.bytes(stored_bytes));
     P5_TRY(const std::uint64_t checksum, in.fixed(4));

@@ -73,7 +73,7 @@ TEST(Choice, TrialsSayWhatWasTried) {
     ++codecs[trial.codec.substr(0, trial.codec.find(' '))];
   }
   EXPECT_EQ(least.size(), stored.size());
-  for (const char* codec : {"own", "raw", "lzma", "zstd", "brotli"}) EXPECT_GT(codecs[codec], 0) << codec;
+  for (const char* codec : {"own", "raw", "lzma", "zstd", "brotli", "lzma2"}) EXPECT_GT(codecs[codec], 0) << codec;
 }
 
 TEST(Choice, CodecsLimitWhatIsUsed) {
@@ -82,6 +82,7 @@ TEST(Choice, CodecsLimitWhatIsUsed) {
   for (const auto& [codecs, allowed] :
        std::vector<std::pair<std::vector<Codec>, std::vector<std::string>>>{{{Codec::own}, {"own", "raw"}},
                                                                             {{Codec::brotli}, {"brotli", "raw"}},
+                                                                            {{Codec::lzma2}, {"lzma2", "raw"}},
                                                                             {{Codec::lzma}, {"lzma", "raw"}},
                                                                             {{}, {"raw"}}}) {
     EncodeOptions options{.effort = 7};

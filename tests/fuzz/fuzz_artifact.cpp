@@ -5,10 +5,11 @@
 #include "tests/support/reseal.h"
 
 PAR5_FUZZ_TARGET(artifact) {
-  (void)par5::decode_artifact(bytes, "fuzz", 1);
+  constexpr auto kNoPrograms = par5::ExternalPrograms::refused;
+  (void)par5::decode_artifact(bytes, "fuzz", 1, kNoPrograms);
   par5::fuzz::Bytes sealed(bytes.begin(), bytes.end());
   par5::test::reseal(sealed);
-  const auto decoded = par5::decode_artifact(sealed, "fuzz", 1);
+  const auto decoded = par5::decode_artifact(sealed, "fuzz", 1, kNoPrograms);
   if (!decoded) return;
   par5::fuzz::require(decoded->report.file_bytes == sealed.size());
   par5::fuzz::require(decoded->artifact.model.tensors.size() ==

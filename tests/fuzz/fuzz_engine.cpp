@@ -31,7 +31,7 @@ PAR5_FUZZ_TARGET(engine) {
   const std::string kernel = kernels[input.byte() % kernels.size()];
   par5::fuzz::Bytes sealed(input.rest().begin(), input.rest().end());
   par5::test::reseal(sealed);
-  const auto decoded = par5::decode_artifact(sealed, "fuzz", 1);
+  const auto decoded = par5::decode_artifact(sealed, "fuzz", 1, par5::ExternalPrograms::refused);
   if (!decoded) return;
   const par5::StoredModel& model = decoded->artifact.model;
   if (par5::count_parameters(model.model).total() > kMostWeights) return;

@@ -1,141 +1,16 @@
+// docs/coder.md, sections 3 to 7.
 #include "own_coder.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <map>
-#include <stdexcept>
 #include <utility>
+
+#include "own_parts.h"
 
 namespace reference {
 namespace {
 
-void require(bool condition, const char* why) {
-  if (!condition) throw std::runtime_error(why);
-}
-
-std::int32_t bits_of(float value) {
-  std::int32_t bits;
-  std::memcpy(&bits, &value, 4);
-  return bits;
-}
-float clamp(float x, float a, float b) { return !(x > a) ? a : x < b ? x : b; }
-float log2_of(float x) { return static_cast<float>(bits_of(x) - (127 << 23)) * std::ldexp(1.0f, -23); }
-
-// ---- 1. range coder -------------------------------------------------------------------------------------------------
-
-class RangeDecoder {
- public:
-  explicit RangeDecoder(const std::vector<std::uint8_t>& bytes) : bytes_(bytes) {
-    for (int i = 0; i < 4; ++i) code_ = code_ << 8 | next();
-  }
-  bool bit(std::uint32_t p) {
-    const std::uint32_t bound = (range_ >> 16) * p;
-    const bool one = code_ < bound;
-    if (one) {
-      range_ = bound;
-    } else {
-      code_ -= bound;
-      range_ -= bound;
-    }
-    while (range_ < (1u << 24)) {
-      range_ <<= 8;
-      code_ = code_ << 8 | next();
-    }
-    return one;
-  }
-  std::uint32_t plain(int count) {
-    std::uint32_t value = 0;
-    for (int i = 0; i < count; ++i) value = value << 1 | static_cast<std::uint32_t>(bit(32768));
-    return value;
-  }
-  void finish() const { require(at_ == bytes_.size(), "a stream of the own coder has another length"); }
-
- private:
-  std::uint32_t next() {
-    require(at_ < bytes_.size(), "a stream of the own coder ends early");
-    return bytes_[at_++];
-  }
-  const std::vector<std::uint8_t>& bytes_;
-  std::size_t at_ = 0;
-  std::uint32_t range_ = 0xffffffffu, code_ = 0;
-};
-
-// ---- 2. tables ------------------------------------------------------------------------------------------------------
-
-double exponential(double x) {
-  const double s = x / 1024;
-  double term = 1, sum = 1;
-  for (int k = 1; k <= 14; ++k) {
-    term = term * s / k;
-    sum = sum + term;
-  }
-  for (int i = 0; i < 10; ++i) sum = sum * sum;
-  return sum;
-}
-double logarithm(double x) {
-  int e = 0;
-  while (x >= 1.5) x = x / 2, ++e;
-  while (x < 0.75) x = x * 2, --e;
-  const double r = (x - 1) / (x + 1);
-  double power = r, sum = 0;
-  for (int k = 0; k < 20; ++k) {
-    sum = sum + power / (2 * k + 1);
-    power = power * (r * r);
-  }
-  return e * 0.69314718055994530942 + 2 * sum;
-}
-
-struct Tables {
-  std::vector<float> stretch, squash, tail, log_tail, odds, rate, confidence;
-  Tables() : tail(1026), log_tail(1026) {
-    for (int i = 0; i < 4096; ++i) {
-      const double p = (i + 0.5) / 4096;
-      stretch.push_back(static_cast<float>(logarithm(p / (1 - p))));
-    }
-    for (int i = 0; i < 1538; ++i) squash.push_back(static_cast<float>(1 / (1 + exponential(-(i / 64.0 - 12)))));
-    const auto f = [](double t) { return 0.39894228040143267794 * exponential(-t * t / 2); };
-    const double h = 1.0 / 64;
-    double sum = 0;
-    for (int i = 1279; i >= 0; --i) {
-      const double t = i * h - 8;
-      sum = sum + (f(t) + 4 * f(t + h / 2) + f(t + h)) * h / 6;
-      if (i >= 1026) continue;
-      tail[static_cast<std::size_t>(i)] = static_cast<float>(sum);
-      log_tail[static_cast<std::size_t>(i)] = static_cast<float>(logarithm(sum));
-    }
-    for (int i = 0; i <= 576; ++i) {
-      const double d = std::ldexp(1 + i % 32 / 32.0, i / 32 - 12);
-      odds.push_back(static_cast<float>(-logarithm(exponential(d) - 1)));
-    }
-    for (int n = 0; n < 1024; ++n) {
-      rate.push_back(static_cast<float>(1 / (std::min(n + 1, 1023) + 0.7)));
-      confidence.push_back(static_cast<float>(n / (n + 3.0)));
-    }
-  }
-};
-const Tables& tables() {
-  static const Tables made;
-  return made;
-}
-float interpolate(const std::vector<float>& table, float x) {
-  const int i = static_cast<int>(x);
-  const float f = x - static_cast<float>(i);
-  const auto at = static_cast<std::size_t>(i);
-  return table[at] + f * (table[at + 1] - table[at]);
-}
-float stretch(float p) {
-  return tables().stretch[static_cast<std::size_t>(std::max(0, std::min(4095, static_cast<int>(p * 4096.0f))))];
-}
-float squash(float x) { return interpolate(tables().squash, (clamp(x, -12, 12) + 12.0f) * 64.0f); }
-float tail(float t) { return interpolate(tables().tail, (clamp(t, -8, 8) + 8.0f) * 64.0f); }
-float log_tail(float t) { return interpolate(tables().log_tail, (clamp(t, -8, 8) + 8.0f) * 64.0f); }
-float odds(float d) {
-  const std::int32_t b = bits_of(clamp(d, 1.0f / 4096, 63));
-  const auto i = static_cast<std::size_t>((b - 115 * (1 << 23)) >> 18);
-  const float f = static_cast<float>(b % (1 << 18)) * std::ldexp(1.0f, -18);
-  return tables().odds[i] + f * (tables().odds[i + 1] - tables().odds[i]);
-}
 float fp8_value(int byte) {
   const int exponent = byte >> 3 & 15, mantissa = byte & 7;
   const float value = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
@@ -193,14 +68,6 @@ class Predictor {
 
 // ---- 5. symbols and decisions ---------------------------------------------------------------------------------------
 
-struct Counter {
-  float p = 0.5f;
-  int n = 0;
-  void learn(float bit, int limit) {
-    p = p + (bit - p) * tables().rate[static_cast<std::size_t>(n)];
-    n = std::min(n + 1, limit);
-  }
-};
 struct Cell {
   float p = 0, weight = 0;
   void learn(float bit, float share, float limit) {
@@ -216,14 +83,6 @@ struct Position {
 Position position(float x, int size) {
   const float inside = clamp(x, 0, static_cast<float>(size) - 1.01f);
   return {static_cast<std::size_t>(inside), inside - static_cast<float>(static_cast<int>(inside))};
-}
-using Lanes = std::vector<float>;
-float dot(const Lanes& a, const Lanes& b) {
-  float sum[16];
-  for (int i = 0; i < 16; ++i) sum[i] = a[static_cast<std::size_t>(i)] * b[static_cast<std::size_t>(i)];
-  for (int i = 0; i < 8; ++i) sum[i] = sum[i] + sum[i + 8];
-  for (int i = 0; i < 4; ++i) sum[i] = sum[i] + sum[i + 4];
-  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 int bucket(float x) { return static_cast<int>(clamp(x, 0, 15.5f)); }
 int class_of(float value) { return static_cast<int>(clamp(value, -2, 2) + 2.5f) - 2; }
@@ -572,7 +431,7 @@ std::vector<int> order_zero(RangeDecoder& coder, const Alphabet& alphabet, std::
 // ---- 3. a chain -----------------------------------------------------------------------------------------------------
 
 std::vector<std::vector<int>> decode_chain(const Alphabet& alphabet, const std::vector<Matrix>& matrices,
-                                           const std::vector<std::uint8_t>& stream) {
+                                           const Bytes& stream) {
   RangeDecoder coder(stream);
   Model model(alphabet, coder.plain(1) != 0, coder);
   std::vector<std::vector<int>> decoded;
@@ -597,59 +456,6 @@ std::vector<std::vector<int>> decode_chain(const Alphabet& alphabet, const std::
       symbols = std::move(upright);
     }
     decoded.push_back(std::move(symbols));
-  }
-  coder.finish();
-  return decoded;
-}
-
-// ---- 8. fp16 vectors ------------------------------------------------------------------------------------------------
-
-std::vector<std::vector<std::uint16_t>> decode_halves(const std::vector<std::size_t>& lengths,
-                                                      const std::vector<std::uint8_t>& stream) {
-  RangeDecoder coder(stream);
-  std::map<std::pair<int, int>, std::map<std::pair<int, int>, Counter>> counters;  // (byte, k), (context, path)
-  std::map<std::pair<int, int>, Lanes> weights;                                    // (byte, bit)
-  const auto code_byte = [&](int which, const int(&contexts)[5]) {
-    int path = 1;
-    for (int b = 7; b >= 0; --b) {
-      Counter* five[5];
-      Lanes inputs(16, 0);
-      for (int k = 0; k < 5; ++k) {
-        five[k] = &counters[{which, k}][{contexts[k], path}];
-        const auto i = static_cast<std::size_t>(k);
-        inputs[i] = k == 0 ? stretch(five[0]->p)
-                           : (stretch(five[k]->p) - inputs[0]) *
-                                 tables().confidence[static_cast<std::size_t>(five[k]->n)];
-      }
-      inputs[5] = 0.3f;
-      Lanes& vector = weights[{which, b}];
-      if (vector.empty()) vector = {1, .25f, .25f, .25f, .25f, .25f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-      const float p = squash(clamp(dot(vector, inputs), -9, 9));
-      const bool one = coder.bit(static_cast<std::uint32_t>(p * 65536.0f));
-      const float bit = one ? 1 : 0, step = (bit - p) * 0.004f;
-      for (std::size_t i = 0; i < 16; ++i) vector[i] = vector[i] + step * inputs[i];
-      for (Counter* counter : five) counter->learn(bit, 250);
-      path = 2 * path + one;
-    }
-    return path & 255;
-  };
-  std::map<std::size_t, std::vector<int>> last;
-  std::vector<std::vector<std::uint16_t>> decoded;
-  for (const std::size_t length : lengths) {
-    std::vector<int>& above = last[length];
-    above.resize(length, 0);
-    decoded.emplace_back();
-    int l = 0, l2 = 0;
-    for (std::size_t i = 0; i < length; ++i) {
-      const int a = above[i];
-      const int h = code_byte(0, {0, l >> 8, a >> 8, (l >> 12) * 16 + (a >> 12), (l >> 11) * 8 + (l2 >> 13)});
-      const bool like_left = l >> 8 == h, like_above = a >> 8 == h;
-      const int low = code_byte(1, {0, h, like_above ? 1 + (a >> 4 & 15) : 0, like_left ? 1 + (l >> 4 & 15) : 0,
-                                    (like_above ? 1 + (a >> 6 & 3) : 0) * 8 + (like_left ? 1 + (l >> 6 & 3) : 0)});
-      l2 = l;
-      l = above[i] = h << 8 | low;
-      decoded.back().push_back(static_cast<std::uint16_t>(l));
-    }
   }
   coder.finish();
   return decoded;

@@ -26,4 +26,7 @@ std::vector<std::vector<int>> decode_chain(const Alphabet& alphabet, const std::
 std::vector<std::vector<std::uint16_t>> decode_halves(const std::vector<std::size_t>& lengths,
                                                       const std::vector<std::uint8_t>& stream);
 
+// Byte strings of this length together.
+std::vector<std::uint8_t> decode_bytes(std::size_t length, const std::vector<std::uint8_t>& stream);
+
 }  // namespace reference
