@@ -1,16 +1,11 @@
 // Causal attention of a pass over the keys and values in the windows, and the head.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "engine/forward.h"
 
 namespace par5 {
-namespace {
-
-// Rows whose logits are made at a time: they stay in the last-level cache until they are read.
-constexpr std::size_t kHeadRows = 64;
-
-}  // namespace
 
 void Forward::attend(const Windows::State& state, std::size_t layer) {
   // Blocks of consecutive positions of one window.
@@ -65,7 +60,6 @@ void Forward::attend_block(const Windows::State& state, std::size_t layer, std::
 }
 
 const Rows& Forward::head(std::size_t first, std::size_t count) {
-  head_.resize(count, static_cast<std::size_t>(model_.vocab));
   multiply_floats(head_input()[first], head_input().stride, count, weights_.embedding, head_);
   return head_;
 }
@@ -75,15 +69,20 @@ bool Forward::logits(std::size_t first, std::size_t count, AlignedVector<float>&
   out.resize(count * vocab);
   const float* bias = weights_.vocab_bias.empty() ? nullptr : weights_.vocab_bias.data();
   const auto cap = static_cast<float>(model_.softcap_value);
-  bool finite = true;
-  for (std::size_t begin = 0; begin < count; begin += kHeadRows) {
-    const std::size_t rows = std::min(kHeadRows, count - begin);
-    head(first + begin, rows);
-    pool_.run(rows, [&](std::size_t row, std::size_t) {
-      kernels_.finish_logits(head_[row], bias, model_.softcap, cap, vocab, out.data() + (begin + row) * vocab);
-    });
-  }
-  for (std::size_t row = 0; row < count; ++row) finite = finite && kernels_.all_finite(out.data() + row * vocab, vocab);
+  std::atomic<bool> finite = true;
+  // Each task's products are finished while they are in the cache.
+  for (auto& products : head_products_) products.resize(std::max(products.size(), count * kMostBlocks * kBlock));
+  each_blocks(weights_.embedding, kMostBlocks, [&](std::size_t block, std::size_t blocks, std::size_t thread) {
+    float* products = head_products_[thread].data();
+    const std::size_t stride = blocks * kBlock;
+    multiply_blocks(head_input()[first], head_input().stride, count, weights_.embedding, block, blocks, products,
+                    stride, thread);
+    const std::size_t begin = block * kBlock, tokens = std::min(stride, vocab - begin);
+    for (std::size_t row = 0; row < count; ++row)
+      if (!kernels_.finish_logits(products + row * stride, bias ? bias + begin : nullptr, model_.softcap, cap, tokens,
+                                  out.data() + row * vocab + begin))
+        finite = false;
+  });
   return finite;
 }
 

@@ -194,14 +194,25 @@ Status Engine::append(Windows& windows, std::span<const WindowInput> inputs, con
   return {};
 }
 
+namespace {
+
+// logits · factor, in `out` unless the factor is 1.
+const float* scaled(const Kernels& kernels, std::span<const float> logits, float factor, float* out) {
+  if (factor == 1.0f) return logits.data();
+  kernels.scale(logits.data(), factor, logits.size(), out);
+  return out;
+}
+
+}  // namespace
+
 void Engine::log_probabilities(std::span<const float> logits, double temperature, std::span<float> out) {
   const FloatState float_state;
   const auto vocab = static_cast<std::size_t>(model().vocab);
   const float inverse = 1.0f / static_cast<float>(temperature);
   state_->pool.run(logits.size() / vocab, [&](std::size_t row, std::size_t) {
     float* values = out.data() + row * vocab;
-    state_->kernels.scale(logits.data() + row * vocab, inverse, vocab, values);
-    state_->kernels.log_softmax(values, vocab, values);
+    state_->kernels.log_softmax(scaled(state_->kernels, logits.subspan(row * vocab, vocab), inverse, values), vocab,
+                                values);
   });
 }
 
@@ -214,15 +225,9 @@ void Engine::frequencies(std::span<const float> logits, double temperature, int 
   state_->exponentials.resize(logits.size());
   state_->pool.run(logits.size() / vocab, [&](std::size_t row, std::size_t) {
     float* values = state_->exponentials.data() + row * vocab;
-    state_->kernels.scale(logits.data() + row * vocab, inverse, vocab, values);
-    state_->kernels.exponentials(values, vocab, values);
-    std::uint64_t total = 0;
-    for (std::size_t token = 0; token < vocab; ++token) {
-      const auto frequency = 1 + static_cast<std::uint64_t>(static_cast<double>(values[token]) * factor);
-      out[row * vocab + token] = frequency;
-      total += frequency;
-    }
-    totals[row] = total;
+    state_->kernels.exponentials(scaled(state_->kernels, logits.subspan(row * vocab, vocab), inverse, values), vocab,
+                                 values);
+    totals[row] = state_->kernels.frequencies(values, vocab, factor, out.data() + row * vocab);
   });
 }
 

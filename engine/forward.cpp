@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/kernels_decode.h"
+
 namespace par5 {
 namespace {
 
@@ -19,6 +21,7 @@ Forward::Forward(const NetworkWeights& weights, const Kernels& kernels, Arithmet
   panels_.resize(pool.threads());
   scores_.resize(pool.threads());
   sums_.resize(pool.threads());
+  head_products_.resize(pool.threads());
   for (auto& panel : panels_) panel.resize(kInputsAtOnce * kBlock);
   skips_.resize(model_.backbone == Backbone::unet ? size(model_.layers / 2) : 0);
 }
@@ -74,7 +77,6 @@ bool Forward::run(const Windows::State& state, std::span<const Segment> segments
   bool finite = true;
   for (std::size_t row = 0; row < rows_; ++row) finite = finite && kernels_.all_finite(normed_[row], width);
   if (finite && model_.factored_embedding()) {
-    features_.resize(rows_, size(model_.embedding_width));
     multiply_floats(normed_[0], normed_.stride, rows_, weights_.embedding_out, features_);
     for (std::size_t row = 0; row < rows_; ++row)
       finite = finite && kernels_.all_finite(features_[row], size(model_.embedding_width));
@@ -134,14 +136,11 @@ void Forward::convert(const Rows& input, const PackedMatrix& matrix, std::size_t
 }
 
 void Forward::multiply(const Rows& input, const PackedMatrix& matrix, Rows& out) {
-  out.resize(rows_, matrix.outputs);
   if (arithmetic_ == Arithmetic::fp32) return multiply_floats(input[0], input.stride, rows_, matrix, out);
+  out.resize(rows_, matrix.outputs);
   const QuantizedRows quantized = {quantized_words_.data(), quantized_starts_.data(), quantized_steps_.data(), rows_};
-  // Several blocks in a task, which some kernels take side by side, but no fewer tasks than keep all threads busy.
-  const std::size_t blocks = matrix.blocks(), threads = pool_.threads();
-  const std::size_t at_once = threads == 1 ? blocks : std::clamp<std::size_t>(blocks / (2 * threads), 1, 4);
-  pool_.run((blocks + at_once - 1) / at_once, [&](std::size_t task, std::size_t) {
-    const std::size_t first = task * at_once, count = std::min(at_once, blocks - first);
+  const std::size_t most = pool_.threads() == 1 ? matrix.blocks() : kMostBlocks;
+  each_blocks(matrix, most, [&](std::size_t first, std::size_t count, std::size_t) {
     float* to = out[0] + first * kBlock;
     if (arithmetic_ == Arithmetic::int8)
       kernels_.integer_product(matrix, first, count, quantized, to, out.stride);
@@ -152,16 +151,28 @@ void Forward::multiply(const Rows& input, const PackedMatrix& matrix, Rows& out)
 
 void Forward::multiply_floats(const float* input, std::size_t input_stride, std::size_t rows,
                               const PackedMatrix& matrix, Rows& out) {
-  const std::size_t at_once = rows < kFewRows ? kInputsAtOnceFewRows : kInputsAtOnce;
-  pool_.run(matrix.blocks(), [&](std::size_t block, std::size_t thread) {
-    float* panel = panels_[thread].data();
-    for (std::size_t first = 0; first < matrix.inputs; first += at_once) {
-      const std::size_t count = std::min(at_once, matrix.inputs - first);
-      kernels_.decode(matrix, block, first, count, panel);
-      kernels_.product(input + first, input_stride, rows, panel, kBlock, count, kBlock, first == 0,
-                       out[0] + block * kBlock, out.stride);
-    }
+  out.resize(rows, matrix.outputs);
+  each_blocks(matrix, kMostBlocks, [&](std::size_t first, std::size_t count, std::size_t thread) {
+    multiply_blocks(input, input_stride, rows, matrix, first, count, out[0] + first * kBlock, out.stride, thread);
   });
+}
+
+void Forward::multiply_blocks(const float* input, std::size_t input_stride, std::size_t rows,
+                              const PackedMatrix& matrix, std::size_t first_block, std::size_t count, float* out,
+                              std::size_t out_stride, std::size_t thread) {
+  if (rows == 1 && kernels_.row_product && lookup::reads(matrix.format))
+    return kernels_.row_product(matrix, first_block, count, input, out);
+  float* panel = panels_[thread].data();
+  const std::size_t at_once = rows < kFewRows ? kInputsAtOnceFewRows : kInputsAtOnce;
+  // The same inputs of all rows for one block after the other, while they are in the cache.
+  for (std::size_t first = 0; first < matrix.inputs; first += at_once) {
+    const std::size_t taken = std::min(at_once, matrix.inputs - first);
+    for (std::size_t block = 0; block < count; ++block) {
+      kernels_.decode(matrix, first_block + block, first, taken, panel);
+      kernels_.product(input + first, input_stride, rows, panel, kBlock, taken, kBlock, first == 0,
+                       out + block * kBlock, out_stride);
+    }
+  }
 }
 
 void Forward::run_layer(const Windows::State& state, std::size_t layer, bool last) {

@@ -1,6 +1,7 @@
 // Internal to engine/: the forward pass of a few hundred tokens at a time.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "engine/arithmetic.h"
@@ -16,7 +17,10 @@ namespace par5 {
 constexpr std::size_t kRowsAtOnce = 256;
 
 // Queries of one head that attend at a time.
-constexpr std::size_t kPositionsPerTask = 8;
+constexpr std::size_t kPositionsPerTask = 12;
+
+// Blocks of a matrix that one task multiplies, where it need not be all.
+constexpr std::size_t kMostBlocks = 8;
 
 // Consecutive positions of one window within a pass.
 struct Segment {
@@ -79,6 +83,17 @@ class Forward {
 
   template <class Work>
   void each_row(const Work& work);
+  // Calls work(first, count, thread) for all blocks of a matrix: at most `most` at once, which share what is read of
+  // the rows, but no fewer tasks than keep all threads busy.
+  template <class Work>
+  void each_blocks(const PackedMatrix& matrix, std::size_t most, const Work& work) {
+    const std::size_t blocks = matrix.blocks(), threads = pool_.threads();
+    const std::size_t at_once = threads == 1 ? most : std::clamp<std::size_t>(blocks / (2 * threads), 1, most);
+    pool_.run((blocks + at_once - 1) / at_once, [&](std::size_t task, std::size_t thread) {
+      const std::size_t first = task * at_once;
+      work(first, std::min(at_once, blocks - first), thread);
+    });
+  }
   void keep(const Rows& from, std::size_t width, Rows Tape::Layer::*to, std::size_t layer);
   void keep(const Rows& from, std::size_t width, Rows& to);
   void embed();
@@ -89,6 +104,10 @@ class Forward {
   void multiply(const Rows& input, const PackedMatrix& matrix, Rows& out);
   void multiply_floats(const float* input, std::size_t input_stride, std::size_t rows, const PackedMatrix& matrix,
                        Rows& out);
+  // Some of its blocks, on one thread: out[row · out_stride + output - first output].
+  void multiply_blocks(const float* input, std::size_t input_stride, std::size_t rows, const PackedMatrix& matrix,
+                       std::size_t first_block, std::size_t count, float* out, std::size_t out_stride,
+                       std::size_t thread);
   void run_layer(const Windows::State& state, std::size_t layer, bool last);
   void store_keys(const Windows::State& state, std::size_t layer);
   void keep_wanted();
@@ -113,8 +132,8 @@ class Forward {
   std::vector<std::int32_t> quantized_starts_;
   std::vector<float> quantized_steps_;
   AlignedVector<float> tables_;
-  // Per thread: a decoded panel; scores and sums of a block of queries.
-  std::vector<AlignedVector<float>> panels_, scores_, sums_;
+  // Per thread: a decoded panel; scores and sums of a block of queries; products of the head.
+  std::vector<AlignedVector<float>> panels_, scores_, sums_, head_products_;
 };
 
 }  // namespace par5

@@ -49,6 +49,9 @@ struct Kernels {
   // `outputs` is a multiple of 16, at most 64 or panel_stride.
   void (*product)(const float* x, std::size_t x_stride, std::size_t rows, const float* panel, std::size_t panel_stride,
                   std::size_t inputs, std::size_t outputs, bool start, float* out, std::size_t out_stride);
+  // Both in one for a single row x [matrix.inputs] and blocks first … first + count - 1: out [64 · count]. Null: not
+  // faster than both; else for matrices in the formats of lookup::reads (kernels_decode.h).
+  void (*row_product)(const PackedMatrix& matrix, std::size_t first, std::size_t count, const float* x, float* out);
   // x [matrix.inputs] as int8.
   void (*quantize_row)(const float* x, const PackedMatrix& matrix, QuantizedRow out);
   // The int8 product of blocks first … first + count - 1: out[r][0 … 64 · count - 1].
@@ -77,12 +80,14 @@ struct Kernels {
   void (*rotate)(float* head, std::size_t half, const float* cosines, const float* sines);
   // scores → exp(scores · scale - their largest), in place; returns 1 / their sum.
   float (*softmax)(float* scores, std::size_t n, float scale);
-  // Adds the bias (or none) and applies the softcap.
-  void (*finish_logits)(const float* z, const float* bias, Softcap softcap, float cap, std::size_t n, float* out);
+  // Adds the bias (or none) and applies the softcap. Whether all results are finite.
+  bool (*finish_logits)(const float* z, const float* bias, Softcap softcap, float cap, std::size_t n, float* out);
   // Natural logarithms of the normalised probabilities.
   void (*log_softmax)(const float* logits, std::size_t n, float* out);
   // exp(logits - their largest).
   void (*exponentials)(const float* logits, std::size_t n, float* out);
+  // out = 1 + floor(exponentials · factor), at most 2^41; returns their sum.
+  std::uint64_t (*frequencies)(const float* exponentials, std::size_t n, double factor, std::uint64_t* out);
   bool (*all_finite)(const float* x, std::size_t n);
 
   // Of the backward pass.

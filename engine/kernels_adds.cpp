@@ -2,16 +2,7 @@
 
 #include <algorithm>
 
-#if defined(__x86_64__)
-#pragma GCC diagnostic push
-#if defined(__GNUC__) && !defined(__clang__)
-// g++ 12's own header starts some results from themselves (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#endif
+#include "engine/intrinsics.h"
 
 namespace par5::adds {
 
@@ -21,11 +12,6 @@ Kernels portable() {
 }
 
 #if defined(__x86_64__)
-
-#define PAR5_AVX2 __attribute__((target("avx2,fma")))
-#define PAR5_AVX2_INLINE __attribute__((target("avx2,fma"), always_inline)) inline
-#define PAR5_AVX512 __attribute__((target("avx2,fma,avx512f")))
-#define PAR5_AVX512_INLINE __attribute__((target("avx2,fma,avx512f"), always_inline)) inline
 
 namespace {
 

@@ -1,5 +1,5 @@
-// Internal to the vector kernels: the int8 products and the base-5 decoder, whose instructions Highway 1.0.3 lacks
-// (byte-wide lookup across lanes, VNNI). They are written with intrinsics behind target attributes.
+// Internal to the vector kernels: the int8 products, whose instructions Highway 1.0.3 lacks (byte-wide lookup across
+// lanes, VNNI). They are written with intrinsics behind target attributes.
 #pragma once
 
 #include "engine/kernels.h"
@@ -8,6 +8,7 @@ namespace par5::integer {
 
 struct Kernels {
   Packing packing, integer_packing;  // as in par5::Kernels
+  bool lookup;                       // its CPUs run kernels_decode.h
   void (*product)(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x, float* out,
                   std::size_t out_stride);
 };
@@ -22,8 +23,5 @@ bool cpu_has_avx512_vnni();
 // The tables of `lines` lines (kernels.h, activation_words) from the 3 · lines activations. Needs
 // cpu_has_avx512_vnni().
 void build_tables(const std::int8_t* activations, std::size_t lines, std::uint32_t* tables);
-
-// The 12 inputs of a base5 line: out[j][0 … 15], rows of kBlock floats. Needs cpu_has_avx512_vnni().
-void decode_base5_line(const std::uint32_t* line, const float* scales, float* out);
 
 }  // namespace par5::integer

@@ -238,9 +238,14 @@ float softcapped(float z, Softcap softcap, float cap, float inverse) {
   return cap * (above < 1.0f ? above : 1.0f);
 }
 
-void finish_logits(const float* z, const float* bias, Softcap softcap, float cap, std::size_t n, float* out) {
+bool finish_logits(const float* z, const float* bias, Softcap softcap, float cap, std::size_t n, float* out) {
   const float inverse = 1.0f / cap;
-  for (std::size_t i = 0; i < n; ++i) out[i] = softcapped(bias ? z[i] + bias[i] : z[i], softcap, cap, inverse);
+  bool finite = true;
+  for (std::size_t i = 0; i < n; ++i) {
+    out[i] = softcapped(bias ? z[i] + bias[i] : z[i], softcap, cap, inverse);
+    finite = finite && std::isfinite(out[i]);
+  }
+  return finite;
 }
 
 void log_softmax(const float* logits, std::size_t n, float* out) {
@@ -258,6 +263,16 @@ void exponentials(const float* logits, std::size_t n, float* out) {
   for (std::size_t i = 0; i < n; ++i)
     if (logits[i] > largest) largest = logits[i];
   for (std::size_t i = 0; i < n; ++i) out[i] = exact::exp(logits[i] - largest);
+}
+
+std::uint64_t frequencies(const float* exponentials, std::size_t n, double factor, std::uint64_t* out) {
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    // A binary32 value times a power of two is exact in binary64.
+    out[i] = 1 + static_cast<std::uint64_t>(static_cast<double>(exponentials[i]) * factor);
+    total += out[i];
+  }
+  return total;
 }
 
 bool all_finite(const float* x, std::size_t n) {
@@ -330,6 +345,7 @@ const Kernels& scalar_kernels() {
                                   .adds_packing = Packing::bits,
                                   .decode = decode,
                                   .product = product,
+                                  .row_product = nullptr,
                                   .quantize_row = quantize_row,
                                   .integer_product = integer_product,
                                   .adds_tables = adds_tables,
@@ -347,6 +363,7 @@ const Kernels& scalar_kernels() {
                                   .finish_logits = finish_logits,
                                   .log_softmax = log_softmax,
                                   .exponentials = exponentials,
+                                  .frequencies = frequencies,
                                   .all_finite = all_finite,
                                   .dot = dot,
                                   .add_multiple = add_multiple,
