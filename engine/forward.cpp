@@ -73,7 +73,7 @@ bool Forward::run(const Windows::State& state, std::span<const Segment> segments
   }
   if (rows_ == 0) return true;
   if (tape_) keep(x_, width, tape_->final);
-  normalize(x_, normed_, weights_.final_norm);
+  each_row([&](std::size_t row) { normalize_row(x_[row], weights_.final_norm, normed_[row]); });
   bool finite = true;
   for (std::size_t row = 0; row < rows_; ++row) finite = finite && kernels_.all_finite(normed_[row], width);
   if (finite && model_.factored_embedding()) {
@@ -97,19 +97,20 @@ void Forward::embed() {
   if (model_.factored_embedding()) multiply_floats(features_[0], features_.stride, rows_, weights_.embedding_in, x_);
   if (tape_) keep(x_, width, tape_->embedded);
   if (model_.backbone == Backbone::gpt2) return;
-  normalize(x_, x_, {});
-  each_row([&](std::size_t row) { std::copy_n(x_[row], width, x0_[row]); });
-}
-
-void Forward::normalize(const Rows& from, Rows& to, const AlignedVector<float>& gain) {
-  const std::size_t width = size(model_.width);
   each_row([&](std::size_t row) {
-    (model_.norm == Norm::rms ? kernels_.rms_norm : kernels_.layer_norm)(from[row], width, to[row]);
-    if (!gain.empty()) kernels_.multiply(to[row], gain.data(), width, to[row]);
+    normalize_row(x_[row], {}, x_[row]);
+    std::copy_n(x_[row], width, x0_[row]);
   });
 }
 
-void Forward::prepare(Rows& input, const PackedMatrix& matrix, bool output_projection) {
+void Forward::normalize_row(const float* from, const AlignedVector<float>& gain, float* to) {
+  const std::size_t width = size(model_.width);
+  (model_.norm == Norm::rms ? kernels_.rms_norm : kernels_.layer_norm)(from, width, to);
+  if (!gain.empty()) kernels_.multiply(to, gain.data(), width, to);
+}
+
+template <class Before>
+void Forward::prepare(Rows& input, const PackedMatrix& matrix, bool output_projection, const Before& before) {
   const bool normed =
       model_.linear_norm == LinearNorm::all || (model_.linear_norm == LinearNorm::outputs && output_projection);
   if (arithmetic_ == Arithmetic::int8) {
@@ -118,8 +119,8 @@ void Forward::prepare(Rows& input, const PackedMatrix& matrix, bool output_proje
     quantized_steps_.resize(std::max(quantized_steps_.size(), rows_));
   }
   if (arithmetic_ == Arithmetic::fp32_adds) tables_.resize(std::max(tables_.size(), rows_ * table_floats(matrix)));
-  if (!normed && arithmetic_ == Arithmetic::fp32) return;
   each_row([&](std::size_t row) {
+    before(row);
     if (normed) kernels_.rms_norm(input[row], matrix.inputs, input[row]);
     convert(input, matrix, row);
   });
@@ -180,12 +181,10 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
   const std::size_t width = size(model_.width), mlp = size(model_.mlp_width);
   const bool unet = model_.backbone == Backbone::unet;
   keep(x_, width, &Tape::Layer::input, layer);
-  if (unet)
-    each_row([&](std::size_t row) {
-      kernels_.mix(x_[row], x0_[row], weights.mix_x.data(), weights.mix_x0.data(), width, x_[row]);
-    });
-  normalize(x_, normed_, weights.attention_norm);
-  prepare(normed_, weights.query, false);
+  prepare(normed_, weights.query, false, [&](std::size_t row) {
+    if (unet) kernels_.mix(x_[row], x0_[row], weights.mix_x.data(), weights.mix_x0.data(), width, x_[row]);
+    normalize_row(x_[row], weights.attention_norm, normed_[row]);
+  });
   multiply(normed_, weights.key_value, key_value_);
   keep(key_value_, weights.key_value.outputs, &Tape::Layer::key_value, layer);
   store_keys(state, layer);
@@ -201,27 +200,26 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
   prepare_queries(state, layer);
   attend(state, layer);
   keep(mixed_, width, &Tape::Layer::mixed, layer);
-  prepare(mixed_, weights.attention_out, true);
+  prepare(mixed_, weights.attention_out, true, [](std::size_t) {});
   multiply(mixed_, weights.attention_out, branch_);
   keep(branch_, width, &Tape::Layer::attended, layer);
-  const auto add_branch = [&](const AlignedVector<float>& factors) {
-    each_row([&](std::size_t row) {
-      if (unet)
-        kernels_.add_scaled(x_[row], factors.data(), branch_[row], width, x_[row]);
-      else
-        kernels_.add(x_[row], branch_[row], width, x_[row]);
-    });
+  const auto add_branch = [&](std::size_t row, const AlignedVector<float>& factors) {
+    if (unet)
+      kernels_.add_scaled(x_[row], factors.data(), branch_[row], width, x_[row]);
+    else
+      kernels_.add(x_[row], branch_[row], width, x_[row]);
   };
-  add_branch(weights.attention_scale);
-  normalize(x_, normed_, weights.mlp_norm);
-  prepare(normed_, weights.mlp_in, false);
+  prepare(normed_, weights.mlp_in, false, [&](std::size_t row) {
+    add_branch(row, weights.attention_scale);
+    normalize_row(x_[row], weights.mlp_norm, normed_[row]);
+  });
   multiply(normed_, weights.mlp_in, hidden_);
   keep(hidden_, weights.mlp_in.outputs, &Tape::Layer::hidden, layer);
-  each_row([&](std::size_t row) { kernels_.activate(model_.activation, hidden_[row], mlp, hidden_[row]); });
-  prepare(hidden_, weights.mlp_out, true);
+  prepare(hidden_, weights.mlp_out, true,
+          [&](std::size_t row) { kernels_.activate(model_.activation, hidden_[row], mlp, hidden_[row]); });
   multiply(hidden_, weights.mlp_out, branch_);
   keep(branch_, width, &Tape::Layer::mlp, layer);
-  add_branch(weights.mlp_scale);
+  each_row([&](std::size_t row) { add_branch(row, weights.mlp_scale); });
 }
 
 void Forward::store_keys(const Windows::State& state, std::size_t layer) {

@@ -97,9 +97,11 @@ class Forward {
   void keep(const Rows& from, std::size_t width, Rows Tape::Layer::*to, std::size_t layer);
   void keep(const Rows& from, std::size_t width, Rows& to);
   void embed();
-  void normalize(const Rows& from, Rows& to, const AlignedVector<float>& gain);
-  // Makes `input` ready for the products that follow: the norm of linear_norm, the arithmetic's own form.
-  void prepare(Rows& input, const PackedMatrix& matrix, bool output_projection);
+  void normalize_row(const float* from, const AlignedVector<float>& gain, float* to);
+  // Makes `input` ready for the products that follow, row by row while a row is in the cache: before(row), the norm of
+  // linear_norm, the arithmetic's own form.
+  template <class Before>
+  void prepare(Rows& input, const PackedMatrix& matrix, bool output_projection, const Before& before);
   void convert(const Rows& input, const PackedMatrix& matrix, std::size_t row);
   void multiply(const Rows& input, const PackedMatrix& matrix, Rows& out);
   void multiply_floats(const float* input, std::size_t input_stride, std::size_t rows, const PackedMatrix& matrix,

@@ -20,6 +20,10 @@ Kernels
 avx512_table();  // VBMI: no multiplication inside a group's sum, for grids of at most five levels; others as above
 bool cpu_has_avx512_vnni();
 
+// The activations of base5 lines from x · factor, as round-to-even integers; all 0 unless usable. Not the step. Needs
+// cpu_has_avx512_vnni().
+void quantize_base5(const float* x, const PackedMatrix& matrix, bool usable, float factor, QuantizedRow out);
+
 // The tables of `lines` lines (kernels.h, activation_words) from the 3 · lines activations. Needs
 // cpu_has_avx512_vnni().
 void build_tables(const std::int8_t* activations, std::size_t lines, std::uint32_t* tables);

@@ -1,4 +1,7 @@
 // int8 products with AVX-512 VBMI and VNNI.
+#include <algorithm>
+
+#include "engine/elementary.h"
 #include "engine/intrinsics.h"
 #include "engine/kernels_integer.h"
 
@@ -236,13 +239,62 @@ void vnni_product(const PackedMatrix& matrix, std::size_t first, std::size_t cou
   for (std::size_t i = 0; i < count; ++i) vnni_block(matrix, first + i, x, out + i * kBlock, out_stride);
 }
 
+// Four lines of base5 are 48 inputs, three vectors. Where their bytes come from among the vectors' lowest bytes: in a
+// line, the first inputs of its four bytes, then the second ones, then the third.
+struct Base5Order {
+  alignas(64) std::uint8_t first[64] = {}, second[64] = {};  // of vectors 0 and 1; of those bytes and vector 2
+  constexpr Base5Order() {
+    for (int at = 0; at < 48; ++at) {
+      const int input = at / 12 * 12 + at % 4 * 3 + at % 12 / 4;
+      first[at] = static_cast<std::uint8_t>(input < 32 ? 4 * input : 0);
+      second[at] = static_cast<std::uint8_t>(input < 32 ? at : 64 + 4 * (input - 32));
+    }
+  }
+};
+constexpr Base5Order kOrder;
+
 }  // namespace
 
 Kernels avx512_vnni() { return {Packing::base5, Packing::base5, true, vnni_product}; }
 
+PAR5_VNNI void quantize_base5(const float* x, const PackedMatrix& matrix, bool usable, float factor, QuantizedRow out) {
+  constexpr std::size_t kStep = 48;
+  const __m512i first = _mm512_load_si512(kOrder.first), second = _mm512_load_si512(kOrder.second);
+  const __m512 factors = _mm512_set1_ps(usable ? factor : 0.0f), rounder = _mm512_set1_ps(exact::kRounder);
+  auto* to = reinterpret_cast<std::int8_t*>(out.words);
+  for (std::size_t group = 0; group < matrix.groups; ++group) {
+    const float* values = x + group * matrix.group;
+    const std::size_t padded = matrix.lines * 12;
+    const std::size_t count = usable ? std::min(matrix.group, matrix.inputs - group * matrix.group) : 0;
+    Sums sums = all(0);
+    for (std::size_t i = 0; i < padded; i += kStep) {
+      __m512i codes[3];
+#pragma GCC unroll 3
+      for (std::size_t v = 0; v < 3; ++v) {
+        const std::size_t at = i + 16 * v, left = at < count ? count - at : 0;
+        const auto there = static_cast<__mmask16>(left >= 16 ? 0xffffu : (1u << left) - 1u);
+        // The rounder's lowest byte is 0, so the sum's is the integer.
+        const __m512 product = _mm512_mul_ps(_mm512_maskz_loadu_ps(there, values + at), factors);
+        codes[v] = _mm512_castps_si512(_mm512_add_ps(product, rounder));
+      }
+      const __m512i bytes =
+          _mm512_permutex2var_epi8(_mm512_permutex2var_epi8(codes[0], first, codes[1]), second, codes[2]);
+      const std::size_t taken = std::min(kStep, padded - i);
+      const __mmask64 mask = (__mmask64{1} << taken) - 1;
+      sums = dot(sums, _mm512_maskz_set1_epi8(mask, 1), bytes);
+      _mm512_mask_storeu_epi8(to, mask, bytes);
+      to += taken;
+    }
+    std::int32_t sum = 0;
+    for (std::size_t lane = 0; lane < 16; ++lane) sum += sums[lane];
+    out.starts[group] = -matrix.offset * sum;
+  }
+}
+
 #else
 
 Kernels avx512_vnni() { return portable(); }
+void quantize_base5(const float*, const PackedMatrix&, bool, float, QuantizedRow) {}
 
 #endif
 

@@ -35,18 +35,19 @@ class ThreadPool {
   using Call = void (*)(const void* context, std::size_t item, std::size_t thread);
   void run_shared(std::size_t count, const void* context, Call call);
   void help(std::size_t thread);
+  bool join_round();
   void take_items(std::size_t thread);
   void await_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) const;
 
   std::vector<std::thread> helpers_;
-  int spins_ = 0;
+  const bool spins_;
   std::atomic<std::uint32_t> round_{0};  // raised for every run, and to end
-  std::atomic<std::uint32_t> busy_{0};   // helpers that have not finished the round
+  std::atomic<std::uint32_t> state_{0};  // of the round: bit 0: open; above: helpers at work
   std::atomic<std::size_t> next_{0};
   std::size_t count_ = 0;
   const void* context_ = nullptr;
   Call call_ = nullptr;
-  bool ending_ = false;
+  std::atomic<bool> ending_{false};
 };
 
 }  // namespace par5

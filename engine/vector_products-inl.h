@@ -221,23 +221,6 @@ void Product(const float* x, std::size_t x_stride, std::size_t rows, const float
 
 // ---- int8 activations ----
 
-// Activations of base5 lines: digit 0 of each of a word's bytes, digit 1, digit 2. Reads 4 bytes beyond the last line.
-void ReorderBase5(const std::int8_t* codes, std::size_t lines, std::int8_t* to) {
-  const hn::Full128<std::int8_t> sixteen;
-  alignas(16) static constexpr std::int8_t kOrder[16] = {0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 12, 13, 14, 15};
-  const auto order = hn::Load(sixteen, kOrder);
-  alignas(16) std::int8_t last[16];
-  for (std::size_t line = 0; line < lines; ++line, codes += 12, to += 12) {
-    const auto reordered = hn::TableLookupBytes(hn::LoadU(sixteen, codes), order);
-    if (line + 1 < lines) {
-      hn::StoreU(reordered, sixteen, to);  // what is too much, the next line overwrites
-    } else {
-      hn::Store(reordered, sixteen, last);
-      std::memcpy(to, last, 12);
-    }
-  }
-}
-
 void QuantizeRow(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
   const Ints ints;
   auto largest = hn::Zero(ints);
@@ -248,6 +231,7 @@ void QuantizeRow(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
   const float factor = usable ? 127.0f / maximum : 0.0f;
   *out.step = usable ? maximum / 127.0f : maximum < 0x1p-100f ? 0.0f : maximum - maximum;
 
+  if (matrix.format == PackedFormat::base5) return integer::quantize_base5(x, matrix, usable, factor, out);
   constexpr std::size_t kChunk = 192;  // whole lines of every format
   const std::size_t per_word = inputs_per_word(matrix.format);
   const hn::Rebind<std::int8_t, Floats> bytes;
@@ -276,11 +260,7 @@ void QuantizeRow(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
         tables += lines * kTableWords;
         continue;
       }
-      if (matrix.format == PackedFormat::base5) {
-        ReorderBase5(codes, lines, to);
-      } else {
-        std::memcpy(to, codes, lines * per_word);
-      }
+      std::memcpy(to, codes, lines * per_word);
       to += lines * per_word;
     }
     out.starts[group] = -matrix.offset * hn::GetLane(hn::SumOfLanes(ints, sum));
