@@ -73,7 +73,8 @@ torch::Tensor tail_rows(const torch::Tensor& rows, const AttentionShape& shape, 
   return rows.view({shape.batch, shape.length, width}).narrow(1, first, shape.length - first).reshape({-1, width});
 }
 
-torch::Tensor plain_attention(const torch::Tensor& qkv, const AttentionShape& shape, double dropout) {
+torch::Tensor plain_attention(const torch::Tensor& qkv, const AttentionShape& shape, double dropout, Kernels kernels) {
+  if (kernels == Kernels::automatic && dropout == 0 && fused::supported(qkv)) return fused::plain_attention(qkv, shape);
   const auto parts = qkv.chunk(3, -1);
   return attend(split_heads(parts[0], shape, shape.heads), split_heads(parts[1], shape, shape.heads),
                 split_heads(parts[2], shape, shape.heads), shape, dropout);

@@ -31,6 +31,6 @@ torch::Tensor gained_tail_attention(const torch::Tensor& q, const torch::Tensor&
 torch::Tensor tail_rows(const torch::Tensor& rows, const AttentionShape& shape, std::int64_t first);
 
 // GPT-2's: no norm, no rotation, one key/value head per query head. Dropout acts on the attention weights.
-torch::Tensor plain_attention(const torch::Tensor& qkv, const AttentionShape& shape, double dropout);
+torch::Tensor plain_attention(const torch::Tensor& qkv, const AttentionShape& shape, double dropout, Kernels kernels);
 
 }  // namespace par5

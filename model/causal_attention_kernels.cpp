@@ -25,26 +25,6 @@ constexpr std::size_t sum_rows(std::size_t vectors) {
   return !kManyRegisters ? 4 : vectors == 4 ? 6 : vectors == 3 ? 8 : 12;
 }
 
-constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
-
-// 2^x, relative error about 1e-7 (the polynomial is that of Cephes' exp2f); 0 below 2^-126. For x <= 1.
-HWY_INLINE V power_of_two(V x) {
-  const Tag d;
-  const V magic = hn::Set(d, 12582912.0f), bounded = hn::Max(x, hn::Set(d, -126.0f));
-  // Adding 1.5 · 2^23 leaves the nearest whole number in the low bits.
-  const V shifted = hn::Add(bounded, magic), fraction = hn::Sub(bounded, hn::Sub(shifted, magic));
-  V series = hn::MulAdd(fraction, hn::Set(d, 1.535336188319500e-4f), hn::Set(d, 1.339887440266574e-3f));
-  series = hn::MulAdd(fraction, series, hn::Set(d, 9.618437357674640e-3f));
-  series = hn::MulAdd(fraction, series, hn::Set(d, 5.550332471162809e-2f));
-  series = hn::MulAdd(fraction, series, hn::Set(d, 2.402264791363012e-1f));
-  series = hn::MulAdd(fraction, series, hn::Set(d, 6.931472028550421e-1f));
-  series = hn::MulAdd(fraction, series, hn::Set(d, 1.0f));
-  const WordTag words;
-  const auto exponent = hn::ShiftLeft<23>(hn::BitCast(words, shifted));
-  const V power = hn::BitCast(d, hn::Add(hn::BitCast(words, series), exponent));
-  return hn::IfThenElseZero(hn::Gt(x, hn::Set(d, -126.0f)), power);
-}
-
 // C[m][j] for kScoreRows rows and kVectors vectors of a panel [depth][kPanelVectors · lanes]; finish(m, v, C) takes it.
 template <std::size_t kVectors, class Finish>
 HWY_INLINE void row_products_of(const float* HWY_RESTRICT a, std::size_t a_stride, const float* HWY_RESTRICT panel,
@@ -208,9 +188,10 @@ template <class T>
 void attend(const CausalAttention& job, const Layout& layout, float* scratch) {
   const Tag d;
   const std::size_t rotated_heads = job.heads + job.kv_heads, width = layout.width;
-  const std::size_t rotated_stride = rotated_heads * layout.depth, out_stride = job.heads * layout.depth;
-  const std::size_t qkv_stride = rotated_stride + job.kv_heads * layout.depth;
-  const T* rotated = static_cast<const T*>(job.rotated.data) + layout.unit_batch * layout.length * rotated_stride;
+  const std::size_t out_stride = job.heads * layout.depth, qkv_stride = (rotated_heads + job.kv_heads) * layout.depth;
+  const std::size_t rotated_stride = job.rotated.data ? rotated_heads * layout.depth : qkv_stride;
+  const T* rotated = static_cast<const T*>(job.rotated.data ? job.rotated.data : job.qkv.data) +
+                     layout.unit_batch * layout.length * rotated_stride;
   const T* qkv = static_cast<const T*>(job.qkv.data) + layout.unit_batch * layout.length * qkv_stride;
   T* mixed = static_cast<T*>(job.mixed.data) + layout.unit_batch * layout.length * out_stride;
   // Scores of a tile of queries against all keys; one more vector keeps rows from falling on the same cache sets.
@@ -303,9 +284,10 @@ template <class T>
 void attend_backward(const CausalAttention& job, const Layout& layout, float* scratch) {
   const Tag d;
   const std::size_t rotated_heads = job.heads + job.kv_heads, width = layout.width, depth = layout.depth;
-  const std::size_t rotated_stride = rotated_heads * depth, out_stride = job.heads * depth;
-  const std::size_t qkv_stride = rotated_stride + job.kv_heads * depth, batch_row = layout.unit_batch * layout.length;
-  const T* rotated = static_cast<const T*>(job.rotated.data) + batch_row * rotated_stride;
+  const std::size_t out_stride = job.heads * depth, qkv_stride = (rotated_heads + job.kv_heads) * depth;
+  const std::size_t rotated_stride = job.rotated.data ? rotated_heads * depth : qkv_stride;
+  const std::size_t batch_row = layout.unit_batch * layout.length;
+  const T* rotated = static_cast<const T*>(job.rotated.data ? job.rotated.data : job.qkv.data) + batch_row * rotated_stride;
   const T* qkv = static_cast<const T*>(job.qkv.data) + batch_row * qkv_stride;
   const T* mixed = static_cast<const T*>(job.mixed.data) + batch_row * out_stride;
   const T* incoming = static_cast<const T*>(job.mixed_gradient.data) + batch_row * out_stride;

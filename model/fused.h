@@ -22,5 +22,6 @@ torch::Tensor rotated_heads(const torch::Tensor& rows, const torch::Tensor& gain
                             const AttentionShape& shape);
 torch::Tensor gained_attention(const torch::Tensor& qkv, const torch::Tensor& gain, const RopeTable& rope,
                                const AttentionShape& shape);
+torch::Tensor plain_attention(const torch::Tensor& qkv, const AttentionShape& shape);
 
 }  // namespace par5::fused

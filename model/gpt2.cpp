@@ -20,7 +20,7 @@ torch::Tensor Network::gpt2_hidden(const torch::Tensor& tokens, const ScoringSha
   for (std::int64_t i = 0; i < model_.layers; ++i) {
     const std::string block = "transformer.h." + std::to_string(i) + ".";
     const torch::Tensor qkv = linear(norm(x, block + "ln_1.weight"), weight(block + "attn.c_attn.weight"), false);
-    const torch::Tensor mixed = plain_attention(qkv, shape, attention_dropout);
+    const torch::Tensor mixed = plain_attention(qkv, shape, attention_dropout, kernels_);
     x = x + dropped(linear(mixed, weight(block + "attn.c_proj.weight"), true)).to(wide_);
     const torch::Tensor hidden = linear(norm(x, block + "ln_2.weight"), weight(block + "mlp.c_fc.weight"), false);
     const torch::Tensor active = activate(hidden, model_.activation, model_.linear_norm != LinearNorm::none, kernels_);

@@ -144,8 +144,14 @@ class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
       cross_entropy += (block.logsum - block.target_logits).sum(torch::kFloat64);
       squared += block.logsum.square().sum(torch::kFloat64);
       if (for_bias) bias_gradient += block.bias_gradient;
-      if (for_features) features_gradient.narrow(0, begin, count).copy_(at::mm(block.gradient, matrix));
-      if (for_embedding) embedding_gradient += at::mm(block.gradient.t(), part);
+      if (for_features) {
+        torch::Tensor rows_gradient = features_gradient.narrow(0, begin, count);
+        at::mm_out(rows_gradient, block.gradient, matrix);
+      }
+      if (for_embedding && embedding_gradient.scalar_type() == block.gradient.scalar_type())
+        embedding_gradient.addmm_(block.gradient.t(), part);
+      else if (for_embedding)
+        embedding_gradient += at::mm(block.gradient.t(), part);
     }
     context->save_for_backward({features_gradient, embedding_gradient, bias_gradient});
     const auto type = features.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;

@@ -48,34 +48,40 @@ void logit_loss_rows(const LogitLoss& job, T* logits, std::size_t begin, std::si
       const V z = load(in, i, n);
       return job.bias ? hn::Add(z, load(job.bias, i, n)) : z;
     };
-    V highest = hn::Set(d, -3e38f);
-    for (std::size_t i = 0; i < n; i += lanes()) {
-      const V z = hn::Mul(capped<kSoftcap>(biased(i), value, reciprocal, nullptr), cooling);
-      store(z, job.scratch, i, n);
-      if (i + lanes() <= n)
-        highest = hn::Max(highest, z);
-      else
-        for (std::size_t k = i; k < n; ++k) highest = hn::Max(highest, hn::Set(d, job.scratch[k]));
+    const auto logit = [&](std::size_t i) HWY_ATTR {
+      return hn::Mul(capped<kSoftcap>(biased(i), value, reciprocal, nullptr), cooling);
+    };
+    // What is taken out of every logit before its power: their bound, where it is no more than float32 can bear, else
+    // the maximum.
+    float shift = job.softcap_value / job.temperature;
+    if (kSoftcap == Softcap::none || shift > 40) {
+      V highest = hn::Set(d, -3e38f);
+      for (std::size_t i = 0; i < n; i += lanes()) {
+        const V z = logit(i);
+        highest = hn::Max(highest, i + lanes() <= n ? z : hn::IfThenElse(hn::FirstN(d, n - i), z, highest));
+      }
+      shift = hn::GetLane(hn::MaxOfLanes(d, highest));
     }
-    const float maximum = hn::GetLane(hn::MaxOfLanes(d, highest));
     const auto target = static_cast<std::size_t>(job.targets[row]);
-    job.target_logit[row] = job.scratch[target];
-    const V shift = hn::Set(d, maximum);
     V sums = hn::Zero(d);
-    std::size_t i = 0;
-    for (; i + lanes() <= n; i += lanes()) {
-      const V e = hn::Exp(d, hn::Sub(hn::LoadU(d, job.scratch + i), shift));
-      hn::StoreU(e, d, job.scratch + i);
-      sums = hn::Add(sums, e);
+    for (std::size_t i = 0; i < n; i += lanes()) {
+      const V z = logit(i);
+      V power = power_of_two(hn::Mul(hn::Sub(z, hn::Set(d, shift)), hn::Set(d, kLog2e)));
+      if (HWY_UNLIKELY(i + lanes() > n)) power = hn::IfThenElseZero(hn::FirstN(d, n - i), power);
+      if (HWY_UNLIKELY(target - i < lanes())) {
+        HWY_ALIGN float values[kMostLanes];
+        hn::Store(z, d, values);
+        job.target_logit[row] = values[target - i];
+      }
+      sums = hn::Add(sums, power);
+      store(power, job.scratch, i, n);
     }
-    float sum = sum_of(sums);
-    for (; i < n; ++i) sum += job.scratch[i] = std::exp(job.scratch[i] - maximum);
-    const float logsum = maximum + std::log(sum);
+    const float sum = sum_of(sums), logsum = shift + std::log(sum);
     job.logsum[row] = logsum;
     if (!job.gradient) continue;
     const V share = hn::Set(d, job.factor * (1 + 2 * job.z_loss * logsum) / sum);
     const V whole = hn::Set(d, job.factor);
-    for (i = 0; i < n; i += lanes()) {
+    for (std::size_t i = 0; i < n; i += lanes()) {
       V slope;
       capped<kSoftcap>(biased(i), value, reciprocal, &slope);
       V gradient = hn::Mul(share, load(job.scratch, i, n));

@@ -100,9 +100,9 @@ struct QueryKeyGradients {
 void query_key(const QueryKey& job, std::size_t begin, std::size_t end);
 void query_key_backward(const QueryKey& job, const QueryKeyGradients& gradients, std::size_t begin, std::size_t end);
 
-// Causal attention over heads that query_key has prepared: query head h reads key/value head floor(h · kv_heads / heads).
-// rotated [batch · length, (heads + kv_heads) · head_width], qkv [batch · length, (heads + 2 · kv_heads) · head_width] of
-// which the values are read, mixed [batch · length, heads · head_width]; all have the same element. A unit of work is a
+// Causal attention: query head h reads key/value head floor(h · kv_heads / heads). qkv [batch · length, (heads + 2 ·
+// kv_heads) · head_width], of which the values are read; queries and keys come from rotated [batch · length, (heads +
+// kv_heads) · head_width] as query_key has prepared them, or, where that has no data, from qkv too; mixed [batch · length, heads · head_width]; all have the same element. A unit of work is a
 // key/value head of a sequence with its query heads, number batch · kv_heads + head: its results depend on nothing else,
 // so that they are the same for every number of threads.
 struct CausalAttention {

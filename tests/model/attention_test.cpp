@@ -88,6 +88,19 @@ TEST_F(AttentionTest, AgreesWithTheEagerForm) {
   }
 }
 
+TEST_F(AttentionTest, PlainAttentionAgreesToo) {
+  prepare({2, 101, 3, 3, 64});
+  const auto plain = [&](torch::ScalarType type, Kernels kernels) {
+    const torch::Tensor qkv = qkv_.to(type).detach().clone().requires_grad_();
+    const torch::Tensor mixed = plain_attention(qkv, shape_, 0.0, kernels);
+    mixed.backward(incoming_.to(type));
+    return Outcome{mixed.detach(), qkv.grad(), {}};
+  };
+  const Outcome exact = plain(torch::kFloat64, Kernels::eager), ours = plain(torch::kFloat32, Kernels::automatic);
+  EXPECT_LE(relative(ours.mixed, exact.mixed), 2e-6);
+  EXPECT_LE(relative(ours.to_qkv, exact.to_qkv), 1e-5);
+}
+
 // Scores of thousands: the maximum is taken out before the powers are.
 TEST_F(AttentionTest, LargeScoresStayFinite) {
   prepare({1, 100, 2, 1, 48});
