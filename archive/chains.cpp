@@ -206,7 +206,7 @@ int usual_chain(const StreamSlot& slot, const StoredModel& model) {
 }
 
 Result<EncodedSlots> encode_chain(const StoredModel& model, std::span<const StreamSlot> slots,
-                                  coder::Covariance covariance) {
+                                  const coder::ChainOptions& options) {
   const ChainKind kind = kind_of(model, slots[0]);
   if (holds_halves(model, kind)) return encode_half_chain(model, slots);
   std::vector<Member> members = members_of(model, slots, kind);
@@ -235,7 +235,7 @@ Result<EncodedSlots> encode_chain(const StoredModel& model, std::span<const Stre
   std::vector<coder::ChainPart> parts;
   for (const Member& member : members) parts.push_back(member.part);
   P5_TRY(const coder::EncodedChain chain,
-         coder::encode_chain(alphabet_of(model, kind), parts, {covariance, std::nullopt}));
+         coder::encode_chain(alphabet_of(model, kind), parts, options));
   encoded.slot_bytes = by_slot(members, chain.part_bytes, slots.size());
   if (kind == ChainKind::scales)
     for (std::uint64_t& bytes : encoded.slot_bytes) bytes += kDeltaHead;

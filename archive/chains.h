@@ -31,7 +31,7 @@ struct EncodedSlots {
 };
 // Codes streams of tensors of one kind, in file order. Byte strings go to coder::encode_bytes as they are.
 Result<EncodedSlots> encode_chain(const StoredModel& model, std::span<const StreamSlot> slots,
-                                  coder::Covariance covariance);
+                                  const coder::ChainOptions& options);
 
 struct DecodedSlots {
   std::vector<std::uint8_t> raw;  // the streams in Layout::bytes, one after the other

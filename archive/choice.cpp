@@ -127,7 +127,7 @@ Status Search::code_chain(Chain& chain) {
   std::vector<StreamSlot> members;
   for (const std::size_t slot : chain.slots) members.push_back(slots_[slot]);
   const auto covariance = options_.effort >= 8 ? coder::Covariance::automatic : coder::Covariance::on;
-  P5_TRY(chain.encoded, encode_chain(artifact_.model, members, covariance));
+  P5_TRY(chain.encoded, encode_chain(artifact_.model, members, {covariance, {}}));
   return {};
 }
 

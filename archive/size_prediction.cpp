@@ -190,7 +190,7 @@ double symbols_of(std::span<const StreamSlot> slots) {
 }
 
 Result<double> coded_bytes(const StoredModel& model, std::span<const StreamSlot> slots) {
-  P5_TRY(const EncodedSlots encoded, encode_chain(model, slots, coder::Covariance::on));
+  P5_TRY(const EncodedSlots encoded, encode_chain(model, slots, {coder::Covariance::on, {}}));
   return static_cast<double>(encoded.bytes.size());
 }
 

@@ -3,6 +3,8 @@
 // with --long on full-size seeded states.
 //   par5-bench-archive [FOLDER] [--long [--state structured|half|independent]] [--checkpoint FILE [--config FILE]]…
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -12,11 +14,13 @@
 
 #include "archive/artifact.h"
 #include "archive/codec.h"
+#include "archive/coder/chain.h"
 #include "archive/size_prediction.h"
 #include "archive/streams.h"
 #include "bench/figures.h"
 #include "bench/model_states.h"
 #include "bench/published_archive.h"
+#include "core/half.h"
 #include "core/safetensors.h"
 #include "tokenizer/model_file.h"
 
@@ -179,6 +183,68 @@ void run_effort_nine(const Artifact& artifact, const std::string& name, std::siz
       static_cast<int>(threads));
 }
 
+// fp8 codes as two planes, of exponents and of signs with mantissas, two values a byte.
+std::array<std::vector<std::byte>, 2> nibble_planes(std::span<const std::uint8_t> codes) {
+  std::array<std::vector<std::byte>, 2> planes;
+  for (auto& plane : planes) plane.resize((codes.size() + 1) / 2);
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const unsigned code = codes[i], exponent = code >> 3 & 15, rest = (code >> 4 & 8) | (code & 7);
+    planes[0][i / 2] |= static_cast<std::byte>(exponent << 4 * (i % 2));
+    planes[1][i / 2] |= static_cast<std::byte>(rest << 4 * (i % 2));
+  }
+  return planes;
+}
+
+// The codes of the same values divided by 2^exponent, or nothing where one of them is not exact then.
+std::vector<std::uint8_t> shifted_exactly(std::span<const std::uint8_t> codes, int exponent) {
+  std::vector<std::uint8_t> shifted;
+  for (const std::uint8_t code : codes) {
+    const float value = std::ldexp(float_from_e4m3(code), -exponent);
+    shifted.push_back(e4m3_from_float(value));
+    if (float_from_e4m3(shifted.back()) != value) return {};
+  }
+  return shifted;
+}
+
+std::uint64_t own_bytes(const Shape& shape, std::span<const std::uint8_t> codes) {
+  const coder::ChainPart part{shape[0], shape[1], shape[1] > shape[0], {reinterpret_cast<const std::int8_t*>(codes.data()), codes.size()}, {}, 0};
+  return need(coder::encode_chain({coder::Alphabet::Kind::fp8, 0, true}, {&part, 1}), "the own coder").bytes.size();
+}
+
+// What two ideas about fp8 tensors are worth: byte planes for the general codecs, and exponents that change no value.
+void run_fp8(const StoredModel& model, const std::string& name, Figures& figures) {
+  const std::array<CodecChoice, 3> codecs = {CodecChoice{Codec::lzma, 0}, {Codec::zstd}, {Codec::brotli}};
+  const auto least = [&](std::span<const std::byte> raw) {
+    std::uint64_t bytes = UINT64_MAX;
+    for (const CodecChoice& codec : codecs) bytes = std::min<std::uint64_t>(bytes, need(compress(codec, raw), "a codec").size());
+    return bytes;
+  };
+  std::uint64_t whole = 0, planes = 0, own = 0, scaled = 0;
+  for (const StoredTensor& tensor : model.tensors) {
+    const auto* fp8 = std::get_if<Fp8Tensor>(&tensor.data);
+    if (!fp8) continue;
+    std::uint64_t tensor_whole = UINT64_MAX, tensor_planes = UINT64_MAX;
+    for (const Layout layout : {Layout::bytes, Layout::bytes_t}) {
+      const auto laid_out = need(pack_fp8(layout, tensor.spec.shape, fp8->codes), "a layout");
+      const auto nibbles = nibble_planes(laid_out);
+      tensor_whole = std::min(tensor_whole, least(std::as_bytes(std::span(laid_out))));
+      tensor_planes = std::min(tensor_planes, least(nibbles[0]) + least(nibbles[1]));
+    }
+    whole += tensor_whole;
+    planes += tensor_planes;
+    const std::uint64_t unscaled = own_bytes(tensor.spec.shape, fp8->codes);
+    std::uint64_t best = unscaled;
+    for (int exponent = -6; exponent <= 6; ++exponent)
+      if (const auto codes = shifted_exactly(fp8->codes, exponent); exponent != 0 && !codes.empty())
+        best = std::min(best, own_bytes(tensor.spec.shape, codes) + 1);  // the exponent's byte
+    own += unscaled;
+    scaled += best;
+  }
+  add_share(figures, "archive.info", name + ": fp8 in planes / whole bytes, best of LZMA, zstd, brotli", planes, static_cast<double>(whole), {}, {});
+  add_share(figures, "archive.info", name + ": fp8, own coder / that", own, static_cast<double>(whole), {}, {});
+  add_share(figures, "archive.info", name + ": fp8, own coder, best exact power-of-two scale / none", scaled, static_cast<double>(own), {}, {});
+}
+
 void run_thread_counts(const Artifact& artifact, const std::string& name, Figures& figures) {
   double different = 0;
   const std::vector<std::byte> first = need(encode_artifact(artifact, {kDefaultEffort, 1}), "packing").bytes;
@@ -234,6 +300,7 @@ void run_checkpoint(const std::string& path, const std::string& config, const st
         std::to_string(data.normalizer_map.size()) + " bytes of normaliser map in it, which is not a built-in one");
     data.normalizer_map.clear();
     add(figures, "archive.info", "the same without its normaliser map", tokenizer_bytes(), "bytes", {}, {});
+    run_fp8(model, name, figures);
     run_thread_counts(artifact, name, figures);
     if (slow) run_effort_nine(artifact, name, threads, figures);
   }

@@ -174,7 +174,7 @@ std::string training_section(const std::vector<RunData>& runs) {
   body += curve_figure(runs, "val_bpb", "Validation", "bits per byte", "Chunked evaluation of the model as it will be packed.", true);
   body += curve_figure(runs, "lr", "Learning rate", "rate of the first group", "As it was realised, by wall clock or by step.");
   body += curve_figure(runs, "zero_share", "Weights on level 0", "share", "Share of quantised weights that are zero.");
-  body += curve_figure(runs, "order0_bytes", "Predicted size", "bytes", "Order-0 estimate of the packed artifact during training.");
+  body += curve_figure(runs, "predicted_bytes", "Predicted size", "bytes", "The packed artifact, without its tokenizer, as estimated during training.");
   return section("Training", body);
 }
 

@@ -30,7 +30,7 @@ Result<Json> read_json(const std::string& path) {
   return root;
 }
 
-constexpr const char* kCurves[] = {"loss", "val_bpb", "lr", "tokens_per_second", "zero_share", "order0_bytes"};
+constexpr const char* kCurves[] = {"loss", "val_bpb", "lr", "tokens_per_second", "zero_share", "predicted_bytes"};
 
 Status read_metrics(const std::string& path, RunData& run) {
   P5_TRY(const std::string text, read_text_file(path));

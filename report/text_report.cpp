@@ -26,7 +26,7 @@ void append_evaluation(const RunData& run, std::string& text) {
 }
 
 void append_training(const RunData& run, std::string& text) {
-  for (const char* key : {"loss", "val_bpb", "lr", "zero_share", "order0_bytes"}) {
+  for (const char* key : {"loss", "val_bpb", "lr", "zero_share", "predicted_bytes"}) {
     const auto found = run.curves.find(key);
     if (found == run.curves.end() || found->second.empty()) continue;
     const auto& [first, last] = std::pair{found->second.front(), found->second.back()};

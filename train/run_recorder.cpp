@@ -61,7 +61,7 @@ Status RunRecorder::write_steps(RunPosition& position, const StoredModel& stored
   if (losses_.empty()) return {};
   position.loss = mean(losses_);
   tokens_per_second_ = static_cast<double>(tokens_) / std::max(position.seconds - start_seconds_, 1e-9);
-  size_ = estimate_size(stored);
+  P5_TRY(size_, estimate_size(stored));
   const LevelReport levels = levels_.report(stored);
   const long faults = minor_faults();
   Json line = {{"tokens", position.tokens}, {"loss", position.loss}};
@@ -72,7 +72,7 @@ Status RunRecorder::write_steps(RunPosition& position, const StoredModel& stored
   line["zero_share"] = size_.zero_share;
   line["level_shares"] = levels.shares;
   line["churn"] = levels.churn ? Json(*levels.churn) : Json(nullptr);
-  line["order0_bytes"] = size_.bytes;
+  line["predicted_bytes"] = size_.bytes;
   line["page_faults_per_step"] = (faults - start_faults_) / static_cast<long>(losses_.size());
   // The realised schedule of every step since the line before: with these two a run is repeated by step.
   line["lr_factors"] = factors_;

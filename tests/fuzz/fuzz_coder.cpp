@@ -1,4 +1,5 @@
 // par5's own coder: any bytes decode to codes of the alphabet or to an error.
+#include "archive/coder/bytes.h"
 #include "archive/coder/chain.h"
 #include "archive/coder/half.h"
 #include "tests/fuzz/target.h"
@@ -13,6 +14,13 @@ void run_halves(fuzz::Input& input) {
   for (auto& vector : vectors) vector.resize(1 + input.byte());
   const std::vector<std::span<std::uint16_t>> outputs(vectors.begin(), vectors.end());
   (void)coder::decode_halves(input.rest(), outputs);
+}
+
+void run_strings(fuzz::Input& input) {
+  std::vector<std::vector<std::byte>> strings(1 + input.below(3));
+  for (auto& string : strings) string.resize(1 + input.byte());
+  const std::vector<std::span<std::byte>> outputs(strings.begin(), strings.end());
+  (void)coder::decode_bytes(input.rest(), outputs);
 }
 
 void run_chain(fuzz::Input& input) {
@@ -41,7 +49,10 @@ void run_chain(fuzz::Input& input) {
 
 void run(std::span<const std::byte> bytes) {
   fuzz::Input input(bytes);
-  if (input.below(4) == 0)
+  const unsigned kind = input.byte();
+  if (kind == 4)
+    run_strings(input);
+  else if (kind % 4 == 0)
     run_halves(input);
   else
     run_chain(input);

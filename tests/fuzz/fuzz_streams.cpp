@@ -19,9 +19,9 @@ void expect_same(const Result<std::vector<Codes>>& codes, std::span<const std::u
 
 void run(std::span<const std::byte> bytes) {
   fuzz::Input input(bytes);
-  const unsigned kind = input.below(8);
-  if (kind < 3) {
-    const Codec codec = std::array{Codec::lzma, Codec::zstd, Codec::brotli}[kind];
+  const unsigned kind = input.below(9);
+  if (kind < 3 || kind == 8) {
+    const Codec codec = kind == 8 ? Codec::lzma2 : std::array{Codec::lzma, Codec::zstd, Codec::brotli}[kind];
     const unsigned low = input.byte(), high = input.byte();
     std::vector<std::byte> out(low + 256 * high);
     (void)decompress(codec, input.rest(), out);

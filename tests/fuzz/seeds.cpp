@@ -6,6 +6,7 @@
 
 #include "archive/artifact.h"
 #include "archive/codec.h"
+#include "archive/coder/bytes.h"
 #include "archive/coder/chain.h"
 #include "archive/coder/half.h"
 #include "archive/tokenizer_stream.h"
@@ -69,7 +70,7 @@ void add_streams(std::vector<Seed>& list) {
   const std::string text = "five levels, five levels, five levels and a half; five levels";
   const Bytes raw = to_bytes(text);
   for (const auto& [number, codec] :
-       {std::pair{0u, Codec::lzma}, std::pair{1u, Codec::zstd}, std::pair{2u, Codec::brotli}})
+       {std::pair{0u, Codec::lzma}, std::pair{1u, Codec::zstd}, std::pair{2u, Codec::brotli}, std::pair{8u, Codec::lzma2}})
     list.push_back({"streams", std::string(codec_name(codec)),
                     prefixed({number, static_cast<unsigned>(raw.size()), 0}, compress({codec, 0}, raw).value())});
   list.push_back({"streams", "tokenizer", prefixed({3}, write_tokenizer(test::small_tokenizer(262)).value())});
@@ -128,6 +129,10 @@ void add_chains(std::vector<Seed>& list) {
   std::vector<std::uint16_t> values(40);
   for (std::uint16_t& value : values) value = static_cast<std::uint16_t>(0x3c00 + random() % 64);
   const std::vector<std::span<const std::uint16_t>> vectors = {values, values};
+  const Bytes text = to_bytes("five levels, five levels, six levels");
+  const std::vector<std::span<const std::byte>> strings = {text, text};
+  const auto length = static_cast<unsigned>(text.size()) - 1;
+  list.push_back({"coder", "strings", prefixed({4, 1, length, length}, coder::encode_bytes(strings))});
   list.push_back({"coder", "halves", prefixed({0, 1, 39, 39}, coder::encode_halves(vectors))});
 }
 

@@ -44,7 +44,7 @@ TEST_F(TrainerTest, LearnsAndLeavesAWholeRunFolder) {
     EXPECT_GT(line["step"], last_step);
     last_step = line["step"];
     factors += static_cast<std::int64_t>(line["lr_factors"].size());
-    for (const char* key : {"tokens", "lr", "momentum", "tokens_per_second", "seconds", "zero_share", "order0_bytes",
+    for (const char* key : {"tokens", "lr", "momentum", "tokens_per_second", "seconds", "zero_share", "predicted_bytes",
                             "level_shares", "churn", "page_faults_per_step"})
       EXPECT_TRUE(line.contains(key)) << key;
     double shares = 0;
