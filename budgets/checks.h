@@ -46,7 +46,6 @@ Finding check_single_pass(const AuditSubject& subject);         // C4
 Finding check_significance(const AuditSubject& subject);  // P1
 Finding check_runs(const AuditSubject& subject);          // P2
 Finding check_best_seed(const AuditSubject& subject);     // P3
-bool claims_no_record(const AuditSubject& subject);
 // checks_folder.cpp
 Finding check_packages(const AuditSubject& subject);      // S4
 Finding check_one_folder(const AuditSubject& subject);    // F1

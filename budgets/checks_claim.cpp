@@ -1,44 +1,21 @@
 // P1 to P3: whether the claim is one.
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <map>
 #include <set>
 
 #include "budgets/checks.h"
+#include "budgets/claims.h"
 #include "core/text.h"
 
 namespace par5 {
 namespace {
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
-// Settings that differ between runs of one configuration by their nature.
-bool varies_by_run(const std::string& key) {
-  const std::string name = lower(key);
-  for (const char* word : {"seed", "run_id", "runid", "log", "logfile", "log_file", "time", "date", "path", "port", "rank", "pid", "host", "uuid", "gpu", "temp", "power", "memory", "usage", "driver", "name", "step", "loss", "at", "artifact", "dir"})
-    if (name == word || (std::string_view(word).size() > 3 && name.find(word) != std::string::npos)) return true;
-  return false;
-}
 
 struct NamedConfig {
   std::string name, seed;
   Place place;
   const std::map<std::string, std::string>* settings = nullptr;
 };
-
-// The first setting that is not the same in both; empty: the same.
-std::string difference(const NamedConfig& a, const NamedConfig& b) {
-  for (const auto& [key, value] : *a.settings) {
-    if (key.size() < 2 || varies_by_run(key) || value.find('/') != std::string::npos) continue;  // paths are not settings
-    const auto other = b.settings->find(key);
-    if (other != b.settings->end() && other->second != value) return key + " is " + value + " in " + a.name + " and " + other->second + " in " + b.name;
-  }
-  return "";
-}
 
 std::vector<NamedConfig> configurations(const AuditSubject& subject) {
   std::vector<NamedConfig> configs;
@@ -63,19 +40,10 @@ std::vector<std::pair<std::string, double>> seed_scores(const AuditSubject& subj
 
 }  // namespace
 
-bool claims_no_record(const AuditSubject& subject) {
-  const auto& submission = subject.folder.submission;
-  std::string words = submission && submission->track ? submission->track->value : "";
-  for (std::string part : split(subject.folder.path, '/'))
-    if (part.starts_with("track_")) words += " " + part;
-  words = lower(words);
-  return words.find("non") != std::string::npos || words.find("unlimited") != std::string::npos;
-}
-
 Finding check_significance(const AuditSubject& subject) {
   const RuleSet& rules = *subject.rules;
   if (!rules.margin_nats) return does_not_apply("these rules set no margin");
-  if (claims_no_record(subject)) return does_not_apply("the submission claims no record");
+  if (claims_no_record(subject.folder)) return does_not_apply("the submission claims no record");
   for (const EvidenceReport* report : of_command(subject.evidence, "compare")) {
     if (!report->json.contains("margins") || !report->json["margins"].is_array()) continue;
     for (const auto& margin : report->json["margins"]) {
@@ -104,7 +72,8 @@ Finding check_runs(const AuditSubject& subject) {
     places.push_back(config.place);
   }
   for (std::size_t i = 1; i < configs.size(); ++i)
-    if (const std::string differs = difference(configs[0], configs[i]); !differs.empty()) return fails("the runs are not of one configuration: " + differs, {configs[0].place, configs[i].place});
+    if (const auto differs = different_setting(*configs[0].settings, *configs[i].settings))
+      return fails("the runs are not of one configuration: " + differs->name + " is " + differs->first + " in " + configs[0].name + " and " + differs->second + " in " + configs[i].name, {configs[0].place, configs[i].place});
   const auto needed = static_cast<std::size_t>(rules.runs);
   const std::string count = std::to_string(seeds.size()) + (seeds.size() == 1 ? " seed" : " seeds") + " with logs, " + std::to_string(needed) + " needed";
   if (seeds.size() < needed) return fails(count, places);

@@ -1,14 +1,13 @@
 // E3, V1, K1: which text was scored, and in what bytes.
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "budgets/checks.h"
 #include "budgets/denominator.h"
 #include "budgets/records/registry.h"
 #include "core/file.h"
 #include "core/text.h"
-#include "tokenizer/shards/shards.h"
+#include "tokenizer/shards/overlap.h"
 
 namespace par5 {
 namespace {
@@ -153,9 +152,11 @@ Finding check_overlap(const AuditSubject& subject) {
   for (const OwnRun& run : subject.runs) {
     const std::string train = run_shards(subject, run, "data"), validation = run_shards(subject, run, "validation");
     if (train.empty() || validation.empty()) return unknown("the shards of training and validation are not where the run says, and no report of `par5 shard overlap` lies beside it");
-    const auto overlap = shard_overlap(train, validation);
-    if (!overlap) return unknown(overlap.error().message);
-    if (overlap->shared > 0) return fails(count_text(overlap->shared) + " of " + count_text(overlap->validation) + " validation documents are in the training data", {{join_path(train, kManifestName), 0, {}}, {join_path(validation, kManifestName), 0, {}}});
+    const auto training_manifest = read_manifest(train), validation_manifest = read_manifest(validation);
+    for (const auto* manifest : {&training_manifest, &validation_manifest})
+      if (!*manifest) return unknown(manifest->error().message);
+    const Overlap overlap = document_overlap(*training_manifest, *validation_manifest);
+    if (overlap.shared_documents > 0) return fails(count_text(static_cast<std::int64_t>(overlap.shared_documents)) + " of " + count_text(static_cast<std::int64_t>(overlap.documents_b)) + " validation documents are in the training data", {{join_path(train, kManifestName), 0, {}}, {join_path(validation, kManifestName), 0, {}}});
     places.push_back({join_path(validation, kManifestName), 0, {}});
   }
   if (!places.empty()) return passes("no document of the validation set is in the training data (hashes of documents, from the shards' manifests; near-copies are another matter)" + unseen, places);
@@ -205,8 +206,8 @@ Finding check_denominator(const AuditSubject& subject) {
     if (!text.loss || !text.bpb || text.bpb->value <= 0) continue;
     const Denominator denominator = back_solve(*text.loss, *text.bpb);
     const DenominatorMatch match = match_denominator(denominator, *registry);
-    if (match.fault) return fails(match.text, {text.place});
-    if (!match.known) doubtful = unknown(match.text + "; a changed tokenizer must be proven (`par5 tokenizer verify`)", {text.place});
+    if (!match.faults.empty()) return fails(match.text, {text.place});
+    if (match.known.empty()) doubtful = unknown(match.text + "; a changed tokenizer must be proven (`par5 tokenizer verify`)", {text.place});
     evidence = match.text;
     places.push_back(text.place);
   }

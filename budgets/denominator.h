@@ -1,12 +1,11 @@
-// What a score was divided by, solved back from its printed numbers; and whether training and validation share documents.
+// What a score was divided by, solved back from its printed numbers, and what is known of such a divisor.
 #pragma once
 
-#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "budgets/records/located.h"
 #include "budgets/records/registry.h"
-#include "core/error.h"
 
 namespace par5 {
 
@@ -16,18 +15,23 @@ struct Denominator {
 };
 Denominator back_solve(const PrintedNumber& loss, const PrintedNumber& bpb);
 
+// A known fault on a known tokenizer that would give the denominator.
+struct FaultFit {
+  const KnownTokenizer* tokenizer = nullptr;
+  std::string fault;
+  double factor = 1;  // denominator / the tokenizer's bytes per token
+};
+
+// Distances are relative, between what the digits leave and what is known of the constant; 0 where these overlap.
+inline constexpr double kNearDenominator = 1e-3;
+
 struct DenominatorMatch {
-  const KnownTokenizer* known = nullptr;  // within 0.1 %, or within what the digits leave
-  const KnownFault* fault = nullptr;      // no tokenizer fits, and this fault on one does; the first of those in `text`
-  std::string text;                       // one sentence
+  std::vector<const KnownTokenizer*> known;   // all within kNearDenominator, the nearest first
+  const KnownTokenizer* nearest = nullptr;    // null in an empty registry
+  double distance = 0;                        // to the nearest
+  std::vector<FaultFit> faults;               // where nothing is near: what explains it
+  std::string text;                           // one sentence
 };
 DenominatorMatch match_denominator(const Denominator& denominator, const Registry& registry);
-
-// Documents of one folder of shards that are also in another, by the hashes of their source text.
-struct ShardOverlap {
-  std::int64_t training = 0, validation = 0;  // documents, each with its repetitions
-  std::int64_t shared = 0;                    // validation documents that training holds too
-};
-Result<ShardOverlap> shard_overlap(const std::string& training_folder, const std::string& validation_folder);
 
 }  // namespace par5

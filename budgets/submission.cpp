@@ -6,9 +6,9 @@
 
 #include "budgets/audit_json.h"
 #include "budgets/checks.h"
-#include "budgets/denominator.h"
 #include "budgets/submission_derive.h"
 #include "core/text.h"
+#include "tokenizer/shards/overlap.h"
 
 namespace par5 {
 namespace {
@@ -76,8 +76,10 @@ Status copy_run(const std::string& run_folder, const std::string& draft, const R
   const auto folder_of = [&](const char* which) -> std::string { return run_shards(subject, run, which); };
   const std::string training = folder_of("data"), validation = folder_of("validation");
   if (!training.empty() && !validation.empty()) {
-    P5_TRY(const ShardOverlap overlap, shard_overlap(training, validation));
-    const Json report = {{"schema", 1}, {"command", "shard overlap"}, {"version", request.version}, {"training_documents", overlap.training}, {"validation_documents", overlap.validation}, {"shared_documents", overlap.shared}};
+    P5_TRY(const ShardManifest a, read_manifest(training));
+    P5_TRY(const ShardManifest b, read_manifest(validation));
+    const Overlap overlap = document_overlap(a, b);
+    const Json report = {{"schema", 1}, {"command", "shard overlap"}, {"version", request.version}, {"training_documents", overlap.documents_a}, {"validation_documents", overlap.documents_b}, {"shared_documents", overlap.shared_documents}};
     P5_OK(put(draft, prefix + "overlap.json", report.dump(2) + "\n"));
   }
   return {};

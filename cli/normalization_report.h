@@ -10,6 +10,8 @@
 
 namespace par5 {
 
+inline std::string count(std::uint64_t value) { return grouped(static_cast<std::int64_t>(value)); }
+
 inline nlohmann::ordered_json to_json(const NormalizationChange& change) {
   return {{"bytes", change.bytes()},
           {"edge_bytes", change.edge_bytes},
@@ -20,7 +22,6 @@ inline nlohmann::ordered_json to_json(const NormalizationChange& change) {
 }
 
 inline std::vector<TableRow> to_rows(const NormalizationChange& change) {
-  const auto count = [](std::uint64_t value) { return grouped(static_cast<std::int64_t>(value)); };
   return {{"lost to normalisation", grouped(change.bytes()) + " bytes, of which"},
           {"  at the ends", grouped(change.edge_bytes) + " (whitespace around documents)"},
           {"  whitespace",

@@ -1,9 +1,10 @@
 #include "cli/commands.h"
 #include "cli/normalization_report.h"
+#include "cli/text_shards.h"
 #include "core/config.h"
 #include "core/text.h"
 #include "tokenizer/sharding.h"
-#include "tokenizer/shards/overlap.h"
+#include "tokenizer/text_overlap.h"
 
 namespace par5 {
 namespace {
@@ -18,33 +19,43 @@ struct Options {
   std::uint64_t shard_tokens = static_cast<std::uint64_t>(DataConfig{}.shard_tokens);
 };
 
+// Documents, and passages of what is at hand: tokens of two folders of shards, paragraphs of two texts.
 Result<Outcome> overlap(const Options& options) {
-  P5_TRY(const ShardOverlap found, shard_overlap(options.train, options.val));
-  const auto count = [](std::uint64_t value) { return grouped(static_cast<std::int64_t>(value)); };
+  const bool shards = is_shard_folder(options.train);
+  if (shards != is_shard_folder(options.val))
+    return usage_error("compare two folders of shards or two texts; of '" + options.train + "' and '" + options.val + "' one is shards and the other is not");
+  Overlap found;
+  if (shards) {
+    P5_TRY(found, shard_overlap(options.train, options.val));
+  } else {
+    P5_TRY(auto train, TextSource::open({options.train}));
+    P5_TRY(auto val, TextSource::open({options.val}));
+    P5_TRY(found, text_overlap(train, val));
+  }
+  const std::string passages = shards ? "passages" : "paragraphs";
   const bool clean = found.shared_documents == 0 && found.near_documents == 0;
   Outcome outcome;
   outcome.status = clean ? 0 : exit_status(ErrorCode::check_failed);
-  auto& report = outcome.report;
-  report["ok"] = clean;
-  report["documents_a"] = found.documents_a;
-  report["documents_b"] = found.documents_b;
-  report["bytes_b"] = found.bytes_b;
-  report["shared_documents"] = found.shared_documents;
-  report["shared_bytes"] = found.shared_bytes;
-  report["compared_passages"] = found.compared_passages;
-  report["near_documents"] = found.near_documents;
-  report["passages"] = found.passages;
-  report["shared_passages"] = found.shared_passages;
-  report["examples"] = found.examples;
+  outcome.report = {{"ok", clean},
+                    {"documents_a", found.documents_a},
+                    {"documents_b", found.documents_b},
+                    {"bytes_b", found.bytes_b},
+                    {"shared_documents", found.shared_documents},
+                    {"shared_bytes", found.shared_bytes},
+                    {"compared_" + passages, found.compared_passages},
+                    {"near_documents", found.near_documents},
+                    {passages, found.passages},
+                    {"shared_" + passages, found.shared_passages},
+                    {"examples", found.examples}};
   outcome.text = two_columns(
       {{"verdict", clean ? "no document of B is in A" : "B is NOT clean of A"},
        {"documents", count(found.documents_a) + " in A, " + count(found.documents_b) + " in B"},
        {"the same in both", count(found.shared_documents) + " documents of B, " + count(found.shared_bytes) + " of its " +
-                                count(found.bytes_b) + " charged bytes"},
-       {"near duplicates", found.compared_passages ? count(found.near_documents) + " further documents of B, half or more of whose passages are in A"
+                                count(found.bytes_b) + (shards ? " charged bytes" : " bytes")},
+       {"near duplicates", found.compared_passages ? count(found.near_documents) + " further documents of B, half or more of whose " + passages + " are in A"
                                                    : "not compared: the two were made with different tokenizers"},
-       {"passages", count(found.shared_passages) + " of " + count(found.passages) + " (runs of " +
-                        std::to_string(kPassageTokens) + " tokens) are in A"}});
+       {passages, count(found.shared_passages) + " of " + count(found.passages) +
+                      (shards ? " (runs of " + std::to_string(kPassageTokens) + " tokens)" : " (of " + std::to_string(kParagraphBytes) + " bytes and more)") + " are in A"}});
   return outcome;
 }
 
@@ -59,7 +70,6 @@ Result<Outcome> shard(const Options& options, const CommonOptions& common) {
          shard_text(source, tokenizer, options.output,
                     {options.shard_tokens, options.shuffle_seed, common.overwrite(), common.threads}));
   const ShardManifest& manifest = summary.manifest;
-  const auto count = [](std::uint64_t value) { return grouped(static_cast<std::int64_t>(value)); };
   Outcome outcome;
   auto& report = outcome.report;
   report["folder"] = options.output;
@@ -99,7 +109,8 @@ Command shard_command() {
   return {"shard", "Encode text into token shards with checked byte accounting",
           "  par5 shard train.jsonl.xz --tokenizer t.model -o shards/train --shuffle 42\n"
           "  cat book.txt | par5 shard - --tokenizer t.model -o shards/book\n"
-          "  par5 shard overlap shards/train shards/val",
+          "  par5 shard overlap shards/train shards/val\n"
+          "  par5 shard overlap train.jsonl.xz val.jsonl.xz",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             app.add_option("text", options->text,
@@ -114,8 +125,8 @@ Command shard_command() {
             app.add_option("--stdin", options->standard_input, "What standard input is: txt or jsonl")
                 ->check(CLI::IsMember({"txt", "jsonl"}));
             CLI::App* overlap_app = app.add_subcommand("overlap", "Whether documents of B (validation) are in A (training)");
-            overlap_app->add_option("A", options->train, "Folder of shards: training")->required();
-            overlap_app->add_option("B", options->val, "Folder of shards: validation")->required();
+            overlap_app->add_option("A", options->train, "Training: a folder of shards, or text")->required();
+            overlap_app->add_option("B", options->val, "Validation: likewise")->required();
             return [options, overlap_app](const CommonOptions& common) {
               return overlap_app->parsed() ? overlap(*options) : shard(*options, common);
             };

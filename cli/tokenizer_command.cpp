@@ -18,9 +18,10 @@ struct Options {
   std::string output;
   std::string standard_input = "txt";
   std::int64_t vocab = DataConfig{}.vocab;
+  // Of `verify`: what somebody else charged.
+  std::string table, shards;
+  std::optional<std::uint64_t> targets, bytes, documents;
 };
-
-std::string count(std::uint64_t value) { return grouped(static_cast<std::int64_t>(value)); }
 
 Result<TextSource> open_text(const Options& options) {
   return TextSource::open(options.text, options.standard_input == "jsonl" ? TextFormat::jsonl : TextFormat::plain);
@@ -112,8 +113,16 @@ Result<Outcome> show(const Options& options) {
 Result<Outcome> verify(const Options& options, const CommonOptions& common) {
   P5_TRY(const auto tokenizer, Tokenizer::load(options.model));
   P5_TRY(auto source, open_text(options));
-  P5_TRY(const auto summary, verify_text(source, tokenizer, common.threads));
-  const bool holds = summary.faulty_documents == 0;
+  TextClaim claim;
+  claim.targets = options.targets;
+  claim.bytes = options.bytes;
+  claim.documents = options.documents;
+  if (!options.table.empty()) P5_OK(read_charges(options.table, tokenizer, claim));
+  if (!options.shards.empty()) {
+    P5_TRY(claim.tokens, read_token_shards(options.shards));
+  }
+  P5_TRY(const auto summary, verify_text(source, tokenizer, common.threads, std::move(claim)));
+  const bool holds = summary.faulty_documents == 0 && summary.named.empty();
   Outcome outcome;
   outcome.status = holds ? 0 : 1;
   outcome.report = {{"ok", holds},
@@ -124,18 +133,27 @@ Result<Outcome> verify(const Options& options, const CommonOptions& common) {
                     {"decoded_bytes", summary.decoded_bytes},
                     {"normalized_bytes", summary.normalized_bytes},
                     {"source_bytes", summary.source_bytes},
+                    {"scored", {{"targets", summary.scored.tokens - 1}, {"bytes", summary.scored.bytes}, {"leading_spaces", summary.scored.spaces}, {"byte_pieces", summary.scored.byte_pieces}}},
                     {"normalization", to_json(summary.change)},
+                    {"named_faults", Json::array()},
                     {"faulty_documents", summary.faulty_documents},
                     {"faults", Json::array()}};
   std::vector<TableRow> rows = {{"verdict", holds ? "holds: charged = decoded = normalised on every document"
-                                                  : "DOES NOT HOLD on " + count(summary.faulty_documents) + " of " +
-                                                        count(summary.documents) + " documents"},
+                                 : summary.faulty_documents > 0
+                                     ? "DOES NOT HOLD on " + count(summary.faulty_documents) + " of " +
+                                           count(summary.documents) + " documents"
+                                     : "DOES NOT HOLD: the charges are not those of the text"},
                                 {"documents", count(summary.documents)},
                                 {"tokens", count(summary.tokens) + " (one BOS a document)"},
                                 {"charged bytes", count(summary.charged_bytes)},
                                 {"decoded bytes", count(summary.decoded_bytes)},
                                 {"normalised bytes", count(summary.normalized_bytes)},
                                 {"source bytes", count(summary.source_bytes)}};
+  if (options.targets) rows.emplace_back("scored slice", count(summary.scored.tokens - 1) + " targets, " + count(summary.scored.bytes) + " charged bytes");
+  for (const ClaimFault& fault : summary.named) {
+    outcome.report["named_faults"].push_back({{"id", fault.id}, {"evidence", fault.evidence}, {"bytes", fault.bytes}});
+    rows.emplace_back(fault.id, fault.evidence);
+  }
   if (holds)
     for (TableRow& row : to_rows(summary.change)) rows.push_back(std::move(row));
   constexpr std::size_t kFaultsPrinted = 10;
@@ -169,7 +187,9 @@ Command tokenizer_command() {
   return {"tokenizer", "Train, show and verify SentencePiece tokenizers",
           "  par5 tokenizer train train.jsonl.xz -o t.model --vocab 4096\n"
           "  par5 tokenizer show t.model\n"
-          "  par5 tokenizer verify t.model val.jsonl.xz",
+          "  par5 tokenizer verify t.model val.jsonl.xz\n"
+          "  par5 tokenizer verify t.model val.jsonl.xz --table their_bytes.tsv\n"
+          "  par5 tokenizer verify t.model val.jsonl.xz --shards their_shards --targets 40540160 --bytes 176332748",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             app.require_subcommand(1);
@@ -181,9 +201,14 @@ Command tokenizer_command() {
             CLI::App* show_app = app.add_subcommand("show", "What a .model file holds");
             show_app->add_option("model", options->model, "SentencePiece .model file")->required();
             CLI::App* verify_app =
-                app.add_subcommand("verify", "Check the byte accounting on every document of a text");
+                app.add_subcommand("verify", "Check the byte accounting on every document of a text, and what somebody else charged for it");
             verify_app->add_option("model", options->model, "SentencePiece .model file")->required();
             add_text(*verify_app, *options);
+            verify_app->add_option("--table", options->table, "Bytes that somebody charged: a row a piece (id or piece, bytes, leading_space), or .bin, a 16-bit number a piece or a token");
+            verify_app->add_option("--shards", options->shards, "Token shards that somebody scored: a .bin file, or a folder of them");
+            verify_app->add_option("--targets", options->targets, "Targets that somebody scored: the slice that is held against the charges");
+            verify_app->add_option("--bytes", options->bytes, "Bytes that somebody charged for them");
+            verify_app->add_option("--documents", options->documents, "Documents that somebody scored");
             return [options, train_app, show_app](const CommonOptions& common) -> Result<Outcome> {
               if (train_app->parsed()) return train(*options, common);
               if (show_app->parsed()) return show(*options);

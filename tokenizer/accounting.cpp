@@ -87,23 +87,32 @@ std::string without_leading_spaces(const std::string& text) {
   return text.substr(std::min(text.find_first_not_of(' '), text.size()));
 }
 
+std::uint64_t capitals(std::string_view text) {
+  return static_cast<std::uint64_t>(std::count_if(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; }));
+}
+
 // Names the tokenizer's fault where a document's bytes do not agree.
-std::string explain(const Tokenizer& tokenizer, const DocumentAccount& account, const std::string& decoded,
-                    const std::string& normalized) {
+struct Fault {
+  std::string id, text;
+};
+Fault explain(const Tokenizer& tokenizer, const DocumentAccount& account, const std::string& decoded,
+              const std::string& normalized) {
   const auto& pieces = tokenizer.data().pieces;
   const auto unknown = std::count(account.tokens.begin(), account.tokens.end(), tokenizer.unknown());
   if (unknown > 0)
-    return std::to_string(unknown) +
-           " unknown tokens stand for text that the vocabulary lacks (no byte fallback): they are charged 0 bytes and "
-           "cannot be decoded";
+    return {"unknown_pieces",
+            std::to_string(unknown) +
+                " unknown tokens stand for text that the vocabulary lacks (no byte fallback): they are charged 0 bytes and "
+                "cannot be decoded"};
   const bool has_space = std::any_of(pieces.begin(), pieces.end(),
                                      [](const TokenizerPiece& p) { return p.piece == "\xe2\x96\x81" && p.type == 1; });
   if (!has_space && tokenizer.data().escape_whitespaces)
-    return "the vocabulary has no stand-alone \"\xe2\x96\x81\" piece: a single space becomes three byte pieces and is "
-           "charged 3 bytes";
+    return {"no_space_piece",
+            "the vocabulary has no stand-alone \"\xe2\x96\x81\" piece: a single space becomes three byte pieces and is "
+            "charged 3 bytes"};
   const auto at = static_cast<std::size_t>(
       std::mismatch(decoded.begin(), decoded.end(), normalized.begin(), normalized.end()).first - decoded.begin());
-  return "the decoded text differs from the normalised text at byte " + std::to_string(at);
+  return {"text_differs", "the decoded text differs from the normalised text at byte " + std::to_string(at)};
 }
 
 }  // namespace
@@ -134,9 +143,12 @@ Result<DocumentAccount> account_document(const Tokenizer& tokenizer, std::string
   P5_TRY(const std::string check, tokenizer.sentencepiece_decode(account.tokens));
   account.decoded_bytes = decoded.size();
   account.normalized_bytes = normalized.size();
+  account.folded_letters = capitals(text) - std::min(capitals(text), capitals(normalized));
   const bool agrees = decoded == check || without_leading_spaces(decoded) == without_leading_spaces(check);
   if (decoded != normalized || account.charged_bytes != decoded.size() || !agrees) {
-    account.fault = explain(tokenizer, account, decoded, normalized);
+    const Fault fault = explain(tokenizer, account, decoded, normalized);
+    account.fault = fault.text;
+    account.fault_id = fault.id;
     return account;
   }
   account.change = changes(tokenizer, text, spans);

@@ -34,6 +34,8 @@ struct DocumentAccount {
   // Why charged = decoded = normalise(source) does not hold, as a sentence; empty where it does. Texts are compared
   // byte for byte, and SentencePiece's own decoder must agree (but for spaces at the start, which it drops).
   std::string fault;
+  std::string fault_id;              // "unknown_pieces", "no_space_piece", "text_differs"; empty as `fault`
+  std::uint64_t folded_letters = 0;  // capital ASCII letters of the source that the normaliser has made small
 };
 
 // Errors: bad_data where the tokenizer has no BOS, resource_limit for a text that is too long.

@@ -107,9 +107,10 @@ Result<ShardSummary> shard_text(TextSource& source, const Tokenizer& tokenizer, 
   return summary;
 }
 
-Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer, std::size_t threads) {
+Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer, std::size_t threads, TextClaim claim) {
   constexpr std::size_t kFaultsKept = 100;
   VerifySummary summary;
+  ClaimCheck check(tokenizer, std::move(claim));
   const auto consume = [&](Accounted&& document) -> Status {
     const DocumentAccount& account = document.account;
     summary.documents += 1;
@@ -119,6 +120,7 @@ Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer
     summary.normalized_bytes += account.normalized_bytes;
     summary.source_bytes += account.source_bytes;
     summary.change += account.change;
+    P5_OK(check.add(account));
     if (account.fault.empty()) return {};
     summary.faulty_documents += 1;
     if (summary.faults.size() < kFaultsKept)
@@ -128,6 +130,8 @@ Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer
   };
   P5_OK(for_each_document(source, tokenizer, threads, "verifying", consume));
   if (summary.documents == 0) return bad_data("the text is empty: there is nothing to verify", source.files().front());
+  summary.named = check.finish();
+  summary.scored = check.scored();
   return summary;
 }
 

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "tokenizer/accounting.h"
+#include "tokenizer/claims.h"
 #include "tokenizer/shards/shards.h"
 #include "tokenizer/text_source.h"
 #include "tokenizer/tokenizer.h"
@@ -50,9 +51,11 @@ struct VerifySummary {
   NormalizationChange change;  // over the documents without fault
   std::uint64_t faulty_documents = 0;
   std::vector<AccountFault> faults;  // the first hundred
+  ChargedCounts scored;              // of the claimed slice, or of all
+  std::vector<ClaimFault> named;     // what is wrong with the tokenizer on this text, or with the claim
 };
 
-// The accounting of every document; faults are counted, not errors.
-Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer, std::size_t threads);
+// The accounting of every document, and what somebody claims about it; faults are counted, not errors.
+Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer, std::size_t threads, TextClaim claim = {});
 
 }  // namespace par5

@@ -62,11 +62,18 @@ std::string find_entry(const std::vector<FolderFile>& files) {
   return !training.empty() ? training.front() : scripts.size() == 1 ? scripts.front() : "";
 }
 
-bool is_side_folder(const std::string& name) {
+bool is_side_log(const std::string& name) {
   const std::string small = lower(name);
+  if (small.find("ablation") != std::string::npos) return true;
   for (const char* word : {"ablation", "old", "archive", "previous", "experiments", "failed", "baseline"})
     if (small.find(word) != std::string::npos && small.find('/') != std::string::npos && small.find(word) < small.rfind('/')) return true;
   return false;
+}
+
+void read_submission(RecordFolder& folder, const Result<std::string>& text) {
+  auto submission = text ? read_submission_json(*text, folder.submission_file) : Result<SubmissionJson>(tl::unexpected(text.error()));
+  if (submission) folder.submission = std::move(*submission);
+  else folder.submission_error = to_string(submission.error());
 }
 
 }  // namespace
@@ -94,18 +101,30 @@ Result<RecordFolder> read_record_folder(const std::string& path) {
     if (file.kind == "requirements" && folder.requirements.empty()) folder.requirements = to_utf8(folder.read_text(file.name).value_or(""));
     if (file.kind != "log") continue;
     const auto text = folder.read_text(file.name);
+    if (!text) folder.unreadable.push_back(to_string(text.error()));
     if (!text || !looks_like_run_log(*text)) {
       file.kind = "other";
       continue;
     }
-    if (is_side_folder(file.name)) folder.side_logs.push_back(file.name);
-    else folder.logs.push_back(read_run_log(*text, file.name));
+    if (is_side_log(file.name)) folder.side_logs.push_back(file.name);
+    else for (RunLog& run : read_run_logs(*text, file.name)) folder.logs.push_back(std::move(run));
   }
-  if (!folder.submission_file.empty()) {
-    const auto text = folder.read_text(folder.submission_file);
-    auto submission = text ? read_submission_json(*text, folder.submission_file) : Result<SubmissionJson>(tl::unexpected(text.error()));
-    if (submission) folder.submission = std::move(*submission);
-    else folder.submission_error = to_string(submission.error());
+  if (!folder.submission_file.empty()) read_submission(folder, folder.read_text(folder.submission_file));
+  return folder;
+}
+
+Result<RecordFolder> read_record_files(const std::vector<std::string>& paths) {
+  RecordFolder folder;
+  for (const std::string& path : paths) {
+    P5_TRY(const std::string text, read_text_file(path, kMostTextBytes));
+    const bool submission = path.ends_with(".json") && folder.submission_file.empty();
+    folder.files.push_back({path, text.size(), submission ? "submission" : "log"});
+    if (submission) {
+      folder.submission_file = path;
+      read_submission(folder, text);
+    } else {
+      for (RunLog& run : read_run_logs(text, path)) folder.logs.push_back(std::move(run));
+    }
   }
   return folder;
 }

@@ -24,8 +24,9 @@ struct RecordFolder {
   std::optional<SubmissionJson> submission;
   std::string submission_file;             // its name, also where it could not be read
   std::string submission_error;            // why it could not be read
-  std::vector<RunLog> logs;                // without those in folders of ablations or older runs
+  std::vector<RunLog> logs;                // run by run, without those of ablations or older runs
   std::vector<std::string> side_logs;      // names of those
+  std::vector<std::string> unreadable;     // logs that cannot be read, and why
   std::string readme;                      // text; empty: none
   std::string entry_script;                // name of train_gpt.py, or what stands for it
   std::string requirements;                // text
@@ -38,5 +39,9 @@ struct RecordFolder {
 // Reads a folder. Files that cannot be understood are listed as "other"; more than 10,000 files is resource_limit. A path that
 // is no folder is an io error.
 Result<RecordFolder> read_record_folder(const std::string& path);
+
+// Files that somebody names one by one, as one record: the first that ends in ".json" is its submission.json, all others are logs,
+// whatever they are called. A file that cannot be opened is an io error.
+Result<RecordFolder> read_record_files(const std::vector<std::string>& paths);
 
 }  // namespace par5

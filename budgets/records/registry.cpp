@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "budgets/records/builtin_registry.h"
+#include "core/file.h"
+#include "core/text.h"
 
 namespace par5 {
 namespace {
@@ -36,8 +38,8 @@ Result<Registry> parse_registry(std::string_view text, const std::string& path) 
   bool complete = registry.documents > 0 && registry.charged_bytes > 0;
   each(table, "tokenizer", [&](const toml::table& entry) {
     KnownTokenizer known{entry["name"].value_or(""), entry["vocabulary"].value_or(std::int64_t{0}), entry["bytes_per_token"].value_or(0.0),
-                         integer(entry, "tokens"), integer(entry, "scored"), integer(entry, "charged_bytes"), integer(entry, "scored_bytes"),
-                         entry["note"].value_or("")};
+                         entry["uncertainty"].value_or(0.0), integer(entry, "tokens"), integer(entry, "scored"), integer(entry, "charged_bytes"),
+                         integer(entry, "scored_bytes"), integer(entry, "leading_space_tokens"), integer(entry, "byte_tokens"), entry["note"].value_or("")};
     complete = complete && !known.name.empty() && known.vocabulary > 0 && known.bytes_per_token > 0;
     registry.tokenizers.push_back(std::move(known));
   });
@@ -56,6 +58,11 @@ Result<Registry> parse_registry(std::string_view text, const std::string& path) 
   });
   if (!complete) return bad_data("the registry '" + path + "' has an entry without its name or numbers", path);
   return registry;
+}
+
+Result<Registry> read_registry(const std::string& path) {
+  P5_TRY(const std::string text, read_text_file(path, std::uint64_t{1} << 24));
+  return parse_registry(text, path);
 }
 
 Result<Registry> load_registry() {
@@ -84,6 +91,13 @@ const KnownDenominator* Registry::exact(std::int64_t bytes) const {
   for (const KnownDenominator& known : denominators)
     if (known.bytes == bytes) return &known;
   return nullptr;
+}
+
+std::vector<std::string> Registry::denominators_between(double lowest, double highest) const {
+  std::vector<std::string> names;
+  for (const KnownDenominator& known : denominators)
+    if (static_cast<double>(known.bytes) >= lowest && static_cast<double>(known.bytes) <= highest) names.push_back(grouped(known.bytes) + ": " + known.name);
+  return names;
 }
 
 const KnownFault* Registry::fault(double factor) const {

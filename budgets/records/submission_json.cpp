@@ -35,14 +35,20 @@ const Names kEval = {"evalseconds", "evaltimeseconds", "evaltimes", "evalwallclo
                      "tttevaltimes", "evaltime"};
 const Names kTrainMs = {"traintimems", "trainms"}, kEvalMs = {"evaltimems", "ttttimems", "evalms"};
 const Names kTokens = {"evaltokens", "valtokens", "scoredtokens", "targets"}, kBytes = {"evalbytes", "valbytes", "chargedbytes"};
+const Names kDocuments = {"valdocs", "valdocuments", "evaldocs", "evaldocuments", "numvaldocs", "numevaldocs", "scoreddocs", "scoreddocuments", "documents", "docs"};
 
 int rank_of(const Names& names, const std::string& key) {
   const auto found = std::find(names.begin(), names.end(), key);
   return found == names.end() ? -1 : static_cast<int>(found - names.begin());
 }
 
-// A number, also one written as text; "15.72 MB" and "10 min" are scaled.
+// A number, also one written as text or as {"mean": …}; "15.72 MB" and "10 min" are scaled.
 std::optional<PrintedNumber> number_of(const Json& value) {
+  if (value.is_object()) {
+    for (const auto& [key, inner] : value.items())
+      if (const std::string name = plain(key); (name == "mean" || name == "average" || name == "avg" || name == "value") && !inner.is_object()) return number_of(inner);
+    return std::nullopt;
+  }
   if (value.is_number_integer()) return PrintedNumber{value.get<double>(), 0};
   if (value.is_number_float()) return printed_number(value.dump());
   if (!value.is_string()) return std::nullopt;
@@ -80,6 +86,9 @@ class Reader {
     facts(json, "", out_.bpb, out_.loss, out_.total_bytes, out_.train_seconds, out_.eval_seconds);
     number(json, "", kCode, out_.code_bytes);
     number(json, "", kModel, out_.model_bytes);
+    number(json, "", kTokens, out_.tokens);
+    number(json, "", kBytes, out_.bytes);
+    number(json, "", kDocuments, out_.documents);
     // A headline that stands one level down ("results": {"val_bpb": …}), unless it is one seed's.
     for (const auto& [key, value] : json.items())
       if (value.is_object() && !is_seed(key) && !holds_seeds(value)) {
@@ -94,10 +103,14 @@ class Reader {
         if (!out_.total_bytes) out_.total_bytes = total;
         if (!out_.train_seconds) out_.train_seconds = train;
         if (!out_.eval_seconds) out_.eval_seconds = eval;
+        number(value, key + ".", kTokens, out_.tokens);
+        number(value, key + ".", kBytes, out_.bytes);
+        number(value, key + ".", kDocuments, out_.documents);
       }
     sizes(json, "", 0);
     seeds(json, "", 0);
     parallel_lists(json);
+    count_seeds(json);
   }
 
  private:
@@ -131,6 +144,9 @@ class Reader {
     number(object, prefix, kEval, eval);
     if (!train) number(object, prefix, kTrainMs, train, 1e-3);
     if (!eval) number(object, prefix, kEvalMs, eval, 1e-3);
+    // A time without a unit in its name that would be ten hours and more is milliseconds.
+    for (auto* time : {&train, &eval})
+      if (*time && (*time)->value > 36000 && ((*time)->place.key.ends_with("time") || (*time)->place.key.ends_with("Time"))) (*time)->value *= 1e-3;
   }
 
   void sizes(const Json& value, const std::string& path, int depth) {
@@ -199,9 +215,40 @@ class Reader {
     }
   }
 
+  // {"seeds": [42, 0]}, {"num_seeds": 3}
+  void count_seeds(const Json& json) {
+    for (const auto& [key, value] : json.items()) {
+      const std::string name = plain(key);
+      if (name == "seeds" && (value.is_array() || value.is_object())) out_.seed_count = value.size();
+      else if ((name == "numseeds" || name == "nseeds" || name == "seedcount" || name == "seeds") && value.is_number_unsigned()) out_.seed_count = value.get<std::size_t>();
+    }
+    if (!out_.seeds.empty()) out_.seed_count = out_.seeds.size();
+  }
+
+  // {"val_bpb": [1.09, 1.10, 1.11]}: one number a seed.
+  void list_of_scores(const Json& json) {
+    for (const auto& [key, value] : json.items()) {
+      if (!value.is_array() || value.size() < 2 || rank_of(kBpb, plain(key)) < 0) continue;
+      for (std::size_t i = 0; i < value.size(); ++i) {
+        const auto read = number_of(value[i]);
+        if (!read) continue;
+        SeedResult result;
+        result.seed = "#" + std::to_string(i + 1);
+        result.bpb = Located<PrintedNumber>{*read, place(key + "." + std::to_string(i))};
+        out_.seeds.push_back(std::move(result));
+      }
+      return;
+    }
+  }
+
   // {"seeds": [42, 0], "seed_scores": [1.09, 1.10]}
   void parallel_lists(const Json& json) {
-    if (!out_.seeds.empty() || !json.contains("seeds") || !json["seeds"].is_array()) return;
+    if (out_.seeds.empty()) named_lists(json);
+    if (out_.seeds.empty()) list_of_scores(json);
+  }
+
+  void named_lists(const Json& json) {
+    if (!json.contains("seeds") || !json["seeds"].is_array()) return;
     const Json& names = json["seeds"];
     for (const auto& [key, value] : json.items()) {
       const std::string name = plain(key);

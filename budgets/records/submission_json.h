@@ -26,7 +26,9 @@ struct SubmissionJson {
   std::optional<Located<std::string>> name, author, github_id, date, track;
   std::optional<Located<PrintedNumber>> bpb, loss;  // the headline
   std::optional<Located<double>> total_bytes, code_bytes, model_bytes, train_seconds, eval_seconds;
+  std::optional<Located<double>> tokens, bytes, documents;  // scored
   std::vector<SeedResult> seeds;
+  std::optional<std::size_t> seed_count;  // where a list or a number of seeds says so
   // Every number under a name that holds "byte" or "size", for whoever wants another reading.
   std::vector<Located<double>> sizes;
 };

@@ -11,7 +11,7 @@ namespace par5 {
 
 struct TolerantJson {
   nlohmann::ordered_json value;
-  bool strict = true;  // it was JSON as it stood
+  bool strict = true;  // it was JSON as it stood, but perhaps for NaN and Infinity, which most readers take
 };
 
 // Repairs comments (// and #), trailing commas, and NaN, Infinity, True, False and None outside strings. What is still no JSON

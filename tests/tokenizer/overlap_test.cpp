@@ -8,6 +8,7 @@
 
 #include "core/hash.h"
 #include "tokenizer/shards/shard_writer.h"
+#include "tokenizer/text_overlap.h"
 
 namespace par5 {
 namespace {
@@ -96,6 +97,53 @@ TEST_F(Overlap, PassagesNeedOneTokenizer) {
   ASSERT_TRUE(overlap);
   EXPECT_EQ(overlap->shared_documents, 3u);  // source texts are compared all the same
   EXPECT_FALSE(overlap->compared_passages);
+}
+
+// Manifests alone give what whole shards give.
+TEST_F(Overlap, DocumentsByManifest) {
+  Documents train = random_documents(9, 50, 7), val = random_documents(4, 50, 8);
+  train.push_back(val[1]);
+  const auto overlap = document_overlap(read_manifest(write("a", train)).value(), read_manifest(write("b", val)).value());
+  EXPECT_EQ(overlap.documents_a, 10u);
+  EXPECT_EQ(overlap.documents_b, 4u);
+  EXPECT_EQ(overlap.shared_documents, 1u);
+  EXPECT_EQ(overlap.shared_bytes, 150u);
+  EXPECT_EQ(overlap.examples, std::vector<std::uint64_t>{1});
+  EXPECT_FALSE(overlap.compared_passages);
+}
+
+TEST_F(Overlap, ParagraphsOfTexts) {
+  const auto paragraph = [](const std::string& word) {
+    std::string text;
+    while (text.size() < kParagraphBytes) text += (text.empty() ? "" : " ") + word;
+    return text;
+  };
+  const auto write_text = [&](const std::string& name, const std::vector<std::string>& documents) {
+    std::string text;
+    for (const std::string& document : documents) (text += document) += '\0';
+    const std::string path = join_path(parent_->path(), name);
+    EXPECT_TRUE(write_file(path, text, Overwrite::yes));
+    return TextSource::open({path}).value();
+  };
+  const std::string a = paragraph("alpha"), b = paragraph("beta"), c = paragraph("gamma"), d = paragraph("delta");
+  TextSource train = write_text("train.txt", {a + "\n\n" + b, "  " + c + "  ", "short\nlines"});
+  TextSource val = write_text("val.txt", {a + "\n\n" + b,                                          // the same
+                                          d + "\r\n" + c.substr(0, 5) + " \t" + c.substr(5) + "\n",  // half of it, other white space
+                                          d + "\n" + d + "\n" + b,                                   // a third
+                                          "short\nlines\n",                                         // too short to count
+                                          ""});
+  const auto overlap = text_overlap(train, val);
+  ASSERT_TRUE(overlap) << overlap.error().message;
+  EXPECT_EQ(overlap->documents_a, 3u);
+  EXPECT_EQ(overlap->documents_b, 5u);
+  EXPECT_EQ(overlap->shared_documents, 1u);
+  EXPECT_EQ(overlap->shared_bytes, a.size() + b.size() + 2);
+  EXPECT_EQ(overlap->near_documents, 1u);
+  EXPECT_EQ(overlap->passages, 5u);
+  EXPECT_EQ(overlap->shared_passages, 2u);
+  EXPECT_EQ(overlap->examples, (std::vector<std::uint64_t>{0, 1}));
+  TextSource missing = write_text("bad.txt", {"\xff"}), other = write_text("b.txt", {"x"});
+  EXPECT_EQ(text_overlap(other, missing).error().code, ErrorCode::bad_data);
 }
 
 }  // namespace

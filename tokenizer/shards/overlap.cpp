@@ -1,7 +1,6 @@
 #include "tokenizer/shards/overlap.h"
 
 #include <algorithm>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "core/cancel.h"
@@ -28,30 +27,55 @@ std::uint64_t passage_hash(std::span<const std::uint16_t> tokens) {
   return hash.value;
 }
 
-}  // namespace
-
-Result<ShardOverlap> shard_overlap(const std::string& folder_a, const std::string& folder_b) {
-  P5_TRY(const ShardReader a, ShardReader::open(folder_a));
-  P5_TRY(const ShardReader b, ShardReader::open(folder_b));
-  ShardOverlap overlap;
-  overlap.documents_a = a.manifest().documents;
-  overlap.documents_b = b.manifest().documents;
-  overlap.bytes_b = b.manifest().bytes;
-
+// Which documents of B are in A, noted in `overlap`.
+std::vector<bool> find_shared(const ShardManifest& a, const ShardManifest& b, Overlap& overlap) {
+  overlap.documents_a = a.documents;
+  overlap.documents_b = b.documents;
+  overlap.bytes_b = b.bytes;
   std::unordered_set<std::string> documents;
-  for (const ShardDocument& document : a.manifest().document_list) documents.insert(document.sha256);
+  for (const ShardDocument& document : a.document_list) documents.insert(document.sha256);
   std::vector<bool> shared;
-  for (const ShardDocument& document : b.manifest().document_list) {
+  for (const ShardDocument& document : b.document_list) {
     shared.push_back(documents.count(document.sha256) > 0);
     overlap.shared_documents += shared.back();
     if (shared.back()) overlap.shared_bytes += document.bytes;
   }
+  return shared;
+}
 
-  // Passages of B's other documents, and whether A has them.
+}  // namespace
+
+Overlap document_overlap(const ShardManifest& a, const ShardManifest& b) {
+  Overlap overlap;
+  count_passages(overlap, find_shared(a, b, overlap), {}, {});
+  return overlap;
+}
+
+void count_passages(Overlap& overlap, const std::vector<bool>& shared, const std::vector<std::vector<std::uint64_t>>& passages,
+                    const std::unordered_set<std::uint64_t>& in_a) {
+  for (std::size_t d = 0; d < shared.size(); ++d) {
+    std::uint64_t found = 0, all = 0;
+    if (d < passages.size()) {
+      all = passages[d].size();
+      found = static_cast<std::uint64_t>(std::count_if(passages[d].begin(), passages[d].end(), [&](std::uint64_t hash) { return in_a.count(hash) > 0; }));
+    }
+    overlap.passages += all;
+    overlap.shared_passages += found;
+    const bool near = found > 0 && 2 * found >= all;
+    overlap.near_documents += near;
+    if ((near || shared[d]) && overlap.examples.size() < 10) overlap.examples.push_back(d);
+  }
+}
+
+Result<Overlap> shard_overlap(const std::string& folder_a, const std::string& folder_b) {
+  P5_TRY(const ShardReader a, ShardReader::open(folder_a));
+  P5_TRY(const ShardReader b, ShardReader::open(folder_b));
+  Overlap overlap;
+  const std::vector<bool> shared = find_shared(a.manifest(), b.manifest(), overlap);
   overlap.compared_passages =
       !a.manifest().tokenizer_sha256.empty() && a.manifest().tokenizer_sha256 == b.manifest().tokenizer_sha256;
-  std::unordered_map<std::uint64_t, bool> passages;
-  std::vector<std::vector<std::uint64_t>> of_document(shared.size());
+  std::unordered_set<std::uint64_t> wanted, in_a;
+  std::vector<std::vector<std::uint64_t>> passages(shared.size());
   if (overlap.compared_passages) {
     std::vector<std::uint16_t> tokens;
     std::uint64_t position = 0;
@@ -60,10 +84,9 @@ Result<ShardOverlap> shard_overlap(const std::string& folder_a, const std::strin
       if (!shared[d] && count > 1) {
         tokens.resize(count - 1);
         b.read(position + 1, tokens);  // without BOS
-        for (std::size_t at = 0; at + kPassageTokens <= tokens.size(); at += kPassageTokens) {
-          of_document[d].push_back(passage_hash(std::span(tokens).subspan(at, kPassageTokens)));
-          passages.emplace(of_document[d].back(), false);
-        }
+        for (std::size_t at = 0; at + kPassageTokens <= tokens.size(); at += kPassageTokens)
+          passages[d].push_back(passage_hash(std::span(tokens).subspan(at, kPassageTokens)));
+        wanted.insert(passages[d].begin(), passages[d].end());
       }
       position += count;
     }
@@ -80,21 +103,11 @@ Result<ShardOverlap> shard_overlap(const std::string& folder_a, const std::strin
         if (seen >= kPassageTokens) hash.drop(oldest);
         hash.push(token);
         oldest = token;
-        if (++seen < kPassageTokens) continue;
-        if (const auto found = passages.find(hash.value); found != passages.end()) found->second = true;
+        if (++seen >= kPassageTokens && wanted.count(hash.value) > 0) in_a.insert(hash.value);
       }
     }
   }
-
-  for (std::size_t d = 0; d < shared.size(); ++d) {
-    const auto found = static_cast<std::uint64_t>(
-        std::count_if(of_document[d].begin(), of_document[d].end(), [&](std::uint64_t hash) { return passages.at(hash); }));
-    overlap.passages += of_document[d].size();
-    overlap.shared_passages += found;
-    const bool near = found > 0 && 2 * found >= of_document[d].size();
-    overlap.near_documents += near;
-    if ((near || shared[d]) && overlap.examples.size() < 10) overlap.examples.push_back(d);
-  }
+  count_passages(overlap, shared, passages, in_a);
   return overlap;
 }
 
