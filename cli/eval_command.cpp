@@ -1,6 +1,6 @@
-#include "archive/artifact.h"
 #include "cli/commands.h"
 #include "cli/eval_options.h"
+#include "cli/model_tokenizer.h"
 #include "cli/probe_report.h"
 #include "cli/text_shards.h"
 #include "cli/torch_front.h"
@@ -11,20 +11,6 @@
 
 namespace par5 {
 namespace {
-
-// The tokenizer for raw text: --tokenizer, else the artifact's own, else tokenizer.model beside the model.
-Result<Tokenizer> find_tokenizer(const EvalOptions& options, const CommonOptions& common) {
-  if (!options.tokenizer.empty()) return Tokenizer::load(options.tokenizer);
-  P5_TRY(const bool checkpoint, looks_like_safetensors(options.model));
-  if (!checkpoint) {
-    P5_TRY(DecodedArtifact decoded, read_artifact(options.model, common.threads));
-    if (decoded.artifact.tokenizer) return Tokenizer::from_data(std::move(*decoded.artifact.tokenizer));
-  }
-  const std::string beside = join_path(parent_folder(options.model), "tokenizer.model");
-  if (file_exists(beside)) return Tokenizer::load(beside);
-  return usage_error("'" + options.model + "' holds no tokenizer, which raw text needs; name it with --tokenizer FILE",
-                     "--tokenizer");
-}
 
 std::vector<std::string> arguments_for_shards(const EvalOptions& options, const CommonOptions& common,
                                               const std::string& program, const std::string& shards) {
@@ -68,7 +54,7 @@ Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& commo
          EngineScorer::create(model.stored, engine_options, model.temperature));
   if (options.probe) {
     P5_TRY(const ProbeReport probe, probe_causality(data, *scorer, {settings.window, options.probe_windows}));
-    return probe_outcome(probe, scorer->name());
+    return probe_outcome(probe, scorer->name(), options.model, data, settings.window);
   }
 
   std::vector<ScoreRow> rows;
@@ -104,7 +90,7 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
     return tl::unexpected(hand_over_to_torch());
   std::optional<Tokenizer> tokenizer;
   if (!is_shard_folder(options.data)) {
-    P5_TRY(tokenizer, find_tokenizer(options, common));
+    P5_TRY(tokenizer, model_tokenizer(options.model, options.tokenizer, common.threads));
   }
   P5_TRY(const TextShards shards, TextShards::of(options.data, tokenizer, common.threads));
   if (exact) return run_exact(options, common, modes, shards.folder());

@@ -1,7 +1,13 @@
 #include "cli/ledger_audit.h"
 
+#include "cli/model_tokenizer.h"
+#include "cli/text_shards.h"
+#include "core/hash.h"
 #include "core/text.h"
+#include "eval/engine_scorer.h"
 #include "eval/ledger_audit.h"
+#include "eval/ledger_sample.h"
+#include "eval/model_file.h"
 
 namespace par5 {
 namespace {
@@ -51,18 +57,64 @@ std::string text_of(const LedgerAudit& audit) {
   return text + "verdict  " + std::string(verdict_name(audit.verdict)) + "\n";
 }
 
+// The declared model and temperature by the exact engine, in the declared arithmetic where that is one of its own.
+Result<LedgerSample> rescore(std::span<const std::byte> ledger, const LedgerDeclaration& declared, const LedgerAuditOptions& options, const std::string& tokenizer_file, const CommonOptions& common) {
+  LedgerSample sample;
+  sample.check.id = "rescored";
+  P5_TRY(const std::string model_sha256, sha256_hex_of_file(options.model));
+  if (model_sha256 != declared.model_sha256) {
+    sample.check.verdict = Verdict::fail;
+    sample.check.evidence = "the ledger is of another model (" + declared.model_sha256.substr(0, 12) + "…) than '" + options.model + "' (" + model_sha256.substr(0, 12) + "…)";
+    return sample;
+  }
+  std::optional<Tokenizer> tokenizer;
+  if (!is_shard_folder(options.data)) {
+    P5_TRY(tokenizer, model_tokenizer(options.model, tokenizer_file, common.threads));
+  }
+  P5_TRY(const TextShards shards, TextShards::of(options.data, tokenizer, common.threads));
+  P5_TRY(const EvalData data, load_eval_data(shards.folder(), 0));
+  P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, {}, common.threads));
+  P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
+  EngineOptions engine{Arithmetic::fp32, {}, common.threads};
+  constexpr std::string_view kExact = "exact ";
+  if (declared.engine.starts_with(kExact)) {
+    P5_TRY(engine.arithmetic, arithmetic_from_name(declared.engine.substr(kExact.size())));
+  }
+  P5_TRY(const std::unique_ptr<EngineScorer> scorer, EngineScorer::create(model.stored, engine, declared.temperature));
+  LedgerSampleSettings settings;
+  settings.blocks = options.sample;
+  settings.seed = options.seed;
+  return rescore_blocks(ledger, data, *scorer, settings);
+}
+
 }  // namespace
 
 void add_ledger_audit_options(CLI::App& app, LedgerAuditOptions& options) {
   CLI::Option* file = app.add_option("--ledger", options.file, "Audit this score ledger instead of an artifact");
   app.add_option("--head", options.head, "The head hash that was published with the ledger")->needs(file);
+  app.add_option("--model", options.model, "Score some blocks of the ledger anew with this model, by the exact engine");
+  app.add_option("--data", options.data, "The shards or text that were scored")->needs(file);
+  app.add_option("--config", options.config, "TOML file with the architecture of a checkpoint that does not say it")->needs(file);
+  app.add_option("--sample", options.sample, "Blocks of 32,768 targets to score anew (default: 4)")->needs(file)->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  app.add_option("--seed", options.seed, "Which blocks are drawn (default: 1)")->needs(file);
 }
 
-Result<Outcome> run_ledger_audit(const LedgerAuditOptions& options, const CommonOptions&) {
+Result<Outcome> run_ledger_audit(const LedgerAuditOptions& options, const std::string& tokenizer, const CommonOptions& common) {
+  if (options.model.empty() != options.data.empty()) return usage_error("scoring blocks anew takes both --model and --data");
   P5_TRY(const MappedFile file, MappedFile::open(options.file));
-  const LedgerAudit audit = audit_ledger(file.bytes(), options.head);
+  LedgerAudit audit = audit_ledger(file.bytes(), options.head);
+  std::optional<LedgerSample> sample;
+  if (!options.model.empty() && audit.declaration) {
+    P5_TRY(sample, rescore(file.bytes(), *audit.declaration, options, tokenizer, common));
+    audit.checks.push_back(sample->check);
+    if (sample->check.verdict == Verdict::fail && audit.first_violation.empty()) audit.first_violation = sample->check.evidence;
+    audit.verdict = overall(audit.checks);
+  }
   Outcome outcome;
   outcome.report = report_of(audit);
+  if (sample)
+    outcome.report["sample"] = {{"blocks", sample->blocks}, {"targets", sample->targets}, {"seed", options.seed}, {"bit_exact", sample->bit_exact},
+                                {"mean_difference", sample->mean_difference}, {"largest_difference", sample->largest_difference}};
   outcome.text = text_of(audit);
   outcome.status = audit.verdict == Verdict::pass ? 0 : exit_status(ErrorCode::check_failed);
   return outcome;

@@ -1,4 +1,4 @@
-// `par5 audit --ledger`: the offline audit of a score ledger.
+// `par5 audit --ledger`: the offline audit of a score ledger, and with the model some of its blocks scored anew.
 #pragma once
 
 #include <string>
@@ -10,9 +10,14 @@ namespace par5 {
 struct LedgerAuditOptions {
   std::string file;
   std::string head;
+  std::string model, data;  // to score blocks anew; or empty
+  std::string config;       // of a checkpoint without a configuration
+  std::int64_t sample = 4;  // blocks
+  std::uint64_t seed = 1;
 };
 
 void add_ledger_audit_options(CLI::App& app, LedgerAuditOptions& options);
-Result<Outcome> run_ledger_audit(const LedgerAuditOptions& options, const CommonOptions& common);
+// `tokenizer`: for text where the model's file holds none; or empty.
+Result<Outcome> run_ledger_audit(const LedgerAuditOptions& options, const std::string& tokenizer, const CommonOptions& common);
 
 }  // namespace par5

@@ -2,16 +2,22 @@
 #pragma once
 
 #include "cli/command.h"
+#include "core/hash.h"
 #include "core/text.h"
 #include "eval/probe.h"
 
 namespace par5 {
 
-inline Outcome probe_outcome(const ProbeReport& probe, const std::string& engine) {
+// With the hashes of what was probed, so that the report can be held against the model and data of a claim.
+inline Result<Outcome> probe_outcome(const ProbeReport& probe, const std::string& engine, const std::string& model_file, const EvalData& data, std::int64_t window) {
   Outcome outcome;
   outcome.report["verdict"] = verdict_name(probe.verdict);
   outcome.report["engine"] = engine;
   outcome.report["distributions"] = probe.rows;
+  P5_TRY(outcome.report["model_sha256"], sha256_hex_of_file(model_file));
+  outcome.report["data_sha256"] = token_sha256(data, data.targets());
+  outcome.report["window"] = window;
+  outcome.report["exact_sums"] = probe.exact_sums;
   outcome.report["largest_sum_error"] = probe.largest_sum_error;
   outcome.report["checks"] = nlohmann::ordered_json::array();
   outcome.text = "probes of " + engine + "\n";

@@ -58,13 +58,25 @@ Result<std::unique_ptr<EngineScorer>> EngineScorer::create(const StoredModel& st
 std::string EngineScorer::name() const { return "exact " + std::string(arithmetic_name(engine_.arithmetic())); }
 
 Status EngineScorer::score(const WindowBatch& batch, const Sink& sink) {
+  const auto vocab_size = static_cast<std::size_t>(vocab());
+  return score_frequencies(batch, [&](std::int64_t first_row, std::int64_t rows, std::span<const std::uint64_t> frequencies,
+                                      std::span<const std::uint64_t> totals) {
+    log_probabilities_.resize(std::max(log_probabilities_.size(), frequencies.size()));
+    const std::span<float> out(log_probabilities_.data(), frequencies.size());
+    parallel_for(static_cast<std::size_t>(rows), engine_.threads(), [&](std::size_t r) {
+      log_shares(frequencies.subspan(r * vocab_size, vocab_size), totals[r], out.subspan(r * vocab_size, vocab_size));
+    });
+    return sink(first_row, rows, out);
+  });
+}
+
+Status EngineScorer::score_frequencies(const WindowBatch& batch, const FrequencySink& sink) {
   if (batch.length < 1) return {};
   const std::int64_t at_once =
       std::clamp<std::int64_t>(kTokensAtOnce / batch.length, 1, std::max<std::int64_t>(batch.windows(), 1));
   if (windows_.capacity() < batch.length || windows_.count() < at_once) {
     P5_TRY(windows_, engine_.make_windows(at_once, batch.length));
   }
-  const auto vocab_size = static_cast<std::size_t>(vocab());
   std::int64_t scored = 0;
   for (std::int64_t first = 0; first < batch.windows(); first += at_once) {
     std::vector<WindowInput> inputs;
@@ -81,16 +93,10 @@ Status EngineScorer::score(const WindowBatch& batch, const Sink& sink) {
     }
     P5_OK(engine_.append(windows_, inputs, [&](std::int64_t row, std::int64_t count, std::span<const float> logits) {
       frequencies_.resize(std::max(frequencies_.size(), logits.size()));
-      log_probabilities_.resize(frequencies_.size());
       totals_.resize(std::max(totals_.size(), static_cast<std::size_t>(count)));
       const std::span<std::uint64_t> frequencies(frequencies_.data(), logits.size());
-      const std::span<float> out(log_probabilities_.data(), logits.size());
       engine_.frequencies(logits, temperature_, kFrequencyBits, frequencies, totals_);
-      parallel_for(static_cast<std::size_t>(count), engine_.threads(), [&](std::size_t r) {
-        log_shares(frequencies.subspan(r * vocab_size, vocab_size), totals_[r],
-                   out.subspan(r * vocab_size, vocab_size));
-      });
-      return sink(scored + row, count, out);
+      return sink(scored + row, count, frequencies, std::span(totals_).first(static_cast<std::size_t>(count)));
     }));
     scored += rows;
   }

@@ -8,11 +8,11 @@
 
 #include "engine/engine.h"
 #include "engine/frequencies.h"
-#include "eval/scorer.h"
+#include "eval/frequency_scorer.h"
 
 namespace par5 {
 
-class EngineScorer final : public Scorer {
+class EngineScorer final : public FrequencyScorer {
  public:
   // Logits are divided by `temperature`.
   static Result<std::unique_ptr<EngineScorer>> create(const StoredModel& stored, const EngineOptions& options,
@@ -24,6 +24,7 @@ class EngineScorer final : public Scorer {
   Arithmetic arithmetic() const { return engine_.arithmetic(); }
   // Rows are ln(frequency / total), rounded to binary32.
   Status score(const WindowBatch& batch, const Sink& sink) override;
+  Status score_frequencies(const WindowBatch& batch, const FrequencySink& sink) override;
 
  private:
   EngineScorer(Engine engine, double temperature) : engine_(std::move(engine)), temperature_(temperature) {}

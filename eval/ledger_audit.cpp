@@ -194,22 +194,34 @@ LedgerAudit audit_ledger(std::span<const std::byte> bytes, const std::string& pu
   return audit;
 }
 
+namespace {
+
+bool answered(const LedgerAudit& audit, std::string_view id) {
+  return std::any_of(audit.checks.begin(), audit.checks.end(), [&](const AuditCheck& check) { return check.id == id; });
+}
+
+}  // namespace
+
 std::vector<std::string> ledger_audit_proves(const LedgerAudit& audit) {
   if (audit.verdict != Verdict::pass) return {};
   std::vector<std::string> proves = {
       "every one of the " + grouped(audit.found.targets) + " declared targets has exactly one score",
       "the claimed bpb is the sum of these scores over the sum of these bytes",
       audit.found.updates == 0 ? "no update is on record" : "every update on record uses scored targets only"};
-  const bool published = audit.checks.back().id == "head";
-  if (published) proves.emplace_back("nothing was changed since the head hash was published");
+  if (answered(audit, "rescored")) proves.emplace_back("the scores and bytes of the blocks that were drawn are the model's and the text's");
+  if (answered(audit, "head")) proves.emplace_back("nothing was changed since the head hash was published");
   return proves;
 }
 
 std::vector<std::string> ledger_audit_leaves_open(const LedgerAudit& audit) {
   std::vector<std::string> open;
-  if (audit.checks.back().id != "head")
+  if (!answered(audit, "head"))
     open.emplace_back("that it is the ledger that was published: compare its head hash, or give it with --head");
-  open.emplace_back("that the scores are what the model gives, and the bytes what the text has: that takes `par5 prove`");
+  if (answered(audit, "rescored"))
+    open.emplace_back("that scores and bytes outside the sample are the model's and the text's: draw others with --seed, or `par5 prove`");
+  else
+    open.emplace_back("that the scores are what the model gives, and the bytes what the text has: that takes `par5 prove`, or "
+                      "on a sample --model and --data");
   open.emplace_back("that nothing was learnt beyond what is on record, and that scores do not see their targets: `par5 "
                     "prove` decodes the text, `par5 eval --probe` looks for leaks");
   return open;

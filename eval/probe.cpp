@@ -9,6 +9,7 @@
 #include "core/cancel.h"
 #include "core/progress.h"
 #include "core/text.h"
+#include "eval/frequency_scorer.h"
 
 namespace par5 {
 namespace {
@@ -44,6 +45,7 @@ class Prober {
     const Tokens later = slice(std::min(start + length, data_.targets() - length));
     P5_TRY(const std::vector<float> first, rows_of(window, later));
     check_rows(first, start);
+    if (auto* exact = dynamic_cast<FrequencyScorer*>(&scorer_)) P5_OK(check_frequencies(*exact, window, first, start));
     P5_TRY(const std::vector<float> again, rows_of(window, later));
     compare("repeat", first, again, length, start, "the same call gives other bits");
 
@@ -132,6 +134,37 @@ class Prober {
     }
   }
 
+  // Whole numbers: no rounding hides what is missing.
+  Status check_frequencies(FrequencyScorer& scorer, const Tokens& window, const std::vector<float>& rows, std::int64_t start) {
+    const auto length = static_cast<std::int64_t>(window.size());
+    const auto vocab = static_cast<std::size_t>(scorer.vocab());
+    const std::vector<PositionRange> wanted = {{0, length}};
+    WindowBatch batch;
+    batch.inputs = window;
+    batch.length = length;
+    batch.wanted = wanted;
+    return scorer.score_frequencies(batch, [&](std::int64_t first, std::int64_t count, std::span<const std::uint64_t> frequencies, std::span<const std::uint64_t> totals) -> Status {
+      if (frequencies.size() != static_cast<std::size_t>(count) * vocab || totals.size() != static_cast<std::size_t>(count))
+        return internal_error("the scorer's frequencies are not as many as its vocabulary");
+      for (std::size_t row = 0; row < totals.size(); ++row) {
+        const std::size_t position = static_cast<std::size_t>(first) + row;
+        const std::string target = "target " + std::to_string(start + static_cast<std::int64_t>(position) + 1);
+        std::uint64_t sum = 0;
+        for (std::size_t v = 0; v < vocab; ++v) {
+          const std::uint64_t frequency = frequencies[row * vocab + v];
+          const bool overflows = __builtin_add_overflow(sum, frequency, &sum);
+          const double log = std::log(static_cast<double>(frequency)) - std::log(static_cast<double>(totals[row]));
+          if (frequency < 1 || overflows) failures_.emplace("nonnegative", target + ": token " + std::to_string(v) + " has the frequency " + std::to_string(frequency));
+          else if (!(std::abs(log - static_cast<double>(rows[position * vocab + v])) <= 1e-4))
+            failures_.emplace("normalised", target + ": token " + std::to_string(v) + " has the frequency " + std::to_string(frequency) + " of " + std::to_string(totals[row]) + ", and " + shortest(rows[position * vocab + v]) + " as its log-probability");
+        }
+        if (sum != totals[row]) failures_.emplace("normalised", target + ": the frequencies sum to " + std::to_string(sum) + " and their total is " + std::to_string(totals[row]));
+        else ++report_.exact_sums;
+      }
+      return {};
+    });
+  }
+
   void conclude() {
     for (const char* id : {"target", "future", "documents", "repeat", "normalised", "nonnegative"}) {
       const auto failure = failures_.find(id);
@@ -139,7 +172,8 @@ class Prober {
         report_.checks.push_back({id, Verdict::fail, failure->second});
       else
         report_.checks.push_back({id, compared_[id] > 0 ? Verdict::pass : Verdict::unknown,
-                                  grouped(compared_[id]) + (std::string(id) == "normalised"    ? " distributions sum to 1 within " + shortest(report_.largest_sum_error)
+                                  grouped(compared_[id]) + (std::string(id) == "normalised"    ? " distributions sum to 1 within " + shortest(report_.largest_sum_error) +
+                                                                                                   (report_.exact_sums > 0 ? "; as whole numbers " + grouped(report_.exact_sums) + " sum to their total exactly" : "")
                                                             : std::string(id) == "nonnegative" ? " distributions hold probabilities from 0 to 1"
                                                                                                : " distributions stay the same bits")});
     }

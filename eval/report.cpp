@@ -102,9 +102,10 @@ std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data) {
     text += " (the first " + grouped(data.targets()) + " of " + grouped(data.available_targets) + " targets)";
   text += "; engine " + first.engine + "\n";
   if (first.dropped_targets > 0)
-    text +=
-        "--compat drops the tail behind the last full window, as the leaderboard does; BOS stays a target of 0 "
-        "bytes.\n";
+    text += "--compat drops the tail behind the last full window, as the leaderboard does: " + grouped(first.dropped_targets) +
+            " targets of " + grouped(charged_bytes(data, data.targets()) - first.bytes) +
+            " bytes. BOS stays a target of 0 bytes, in the context of the document that it ends; only the first is given. Scores "
+            "with and without the tail are not of the same text.\n";
 
   const bool several = rows.size() > 1;
   const auto line = [several](const std::string& mode, const std::string& window, const std::string& stride,

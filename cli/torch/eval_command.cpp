@@ -41,7 +41,7 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   P5_TRY(const std::unique_ptr<TorchScorer> scorer, TorchScorer::create(model.stored, scorer_options));
   if (options.probe) {
     P5_TRY(const ProbeReport probe, probe_causality(data, *scorer, {settings.window, options.probe_windows}));
-    return probe_outcome(probe, scorer->name());
+    return probe_outcome(probe, scorer->name(), options.model, data, settings.window);
   }
 
   if (options.ladder)

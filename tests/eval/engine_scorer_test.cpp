@@ -7,6 +7,7 @@
 #include <random>
 
 #include "engine/elementary.h"
+#include "eval/probe.h"
 #include "eval/score.h"
 #include "eval/self_test.h"
 #include "tests/engine/test_models.h"
@@ -37,6 +38,17 @@ TEST(LogShares, AgreeWithTheEnginesLogarithmToRounding) {
       ASSERT_NEAR(logs[i], exact, std::abs(exact) * 0x1p-24 + 1e-12) << frequencies[i];
     }
   }
+}
+
+TEST(EngineScorer, ItsFrequenciesSumToTheirTotalsExactly) {
+  const StoredModel model = small_model();
+  EvalData data;
+  data.tokens = token_ids(60, model.model.vocab, 4);
+  const auto scorer = EngineScorer::create(model, {Arithmetic::fp32, {}, 1}, 0.9).value();
+  const auto report = probe_causality(data, *scorer, {.window = 12, .windows = 3, .cuts = 1});
+  ASSERT_TRUE(report) << to_string(report.error());
+  EXPECT_EQ(report->verdict, Verdict::pass);
+  EXPECT_EQ(report->exact_sums, 3 * 12);
 }
 
 TEST(EngineScorer, ScoresAreWhatCodingCharges) {

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
+
+#include "eval/frequency_scorer.h"
 #include "fake_model.h"
 #include "random_data.h"
 
@@ -97,6 +101,56 @@ TEST(Probe, EveryCheatIsCaughtAndNamed) {
   EXPECT_EQ(failed(Cheat::blend), (Ids{"normalised"}));
   const Ids negative = failed(Cheat::negative);
   EXPECT_NE(std::find(negative.begin(), negative.end(), "nonnegative"), negative.end());
+}
+
+// Whole numbers, as a coder takes them; `spoil` changes a row's.
+class WholeNumbers final : public FrequencyScorer {
+ public:
+  using Row = std::vector<std::uint64_t>;
+  explicit WholeNumbers(std::function<void(Row&, std::uint64_t&)> spoil) : spoil_(std::move(spoil)) {}
+  std::int64_t vocab() const override { return kVocab; }
+  std::string name() const override { return "whole numbers"; }
+  Status score(const WindowBatch& batch, const Sink& sink) override {
+    return model_.score(batch, [&](std::int64_t row, std::int64_t rows, std::span<const float> logs) { return sink(row, rows, logs); });
+  }
+  Status score_frequencies(const WindowBatch& batch, const FrequencySink& sink) override {
+    return model_.score(batch, [&](std::int64_t first, std::int64_t rows, std::span<const float> logs) {
+      Row row;
+      std::uint64_t total = 0;
+      for (const float log : logs) row.push_back(1 + static_cast<std::uint64_t>(std::exp(static_cast<double>(log)) * 0x1p40));
+      for (const std::uint64_t frequency : row) total += frequency;
+      if (first == 7) spoil_(row, total);
+      return sink(first, rows, row, std::span(&total, 1));
+    });
+  }
+
+ private:
+  FakeModel model_{kVocab};
+  std::function<void(Row&, std::uint64_t&)> spoil_;
+};
+
+TEST(Probe, WholeNumbersMustSumExactly) {
+  const EvalData data = random_data(300, 1);
+  const auto failed_with = [&](const std::function<void(WholeNumbers::Row&, std::uint64_t&)>& spoil) {
+    WholeNumbers scorer(spoil);
+    const auto report = probe_causality(data, scorer, {.window = 24, .windows = 4, .cuts = 1});
+    EXPECT_TRUE(report);
+    std::vector<std::string> ids;
+    for (const AuditCheck& check : report->checks)
+      if (check.verdict == Verdict::fail) ids.push_back(check.id);
+    if (ids.empty()) {
+      EXPECT_EQ(report->exact_sums, 4 * 24);
+    }
+    return ids;
+  };
+  using Ids = std::vector<std::string>;
+  EXPECT_EQ(failed_with([](auto&, auto&) {}), Ids{});
+  // Of a trillion one is too much: no sum of floats shows that.
+  EXPECT_EQ(failed_with([](auto&, auto& total) { ++total; }), Ids{"normalised"});
+  EXPECT_EQ(failed_with([](auto& row, auto&) { ++row[3]; }), Ids{"normalised"});
+  EXPECT_EQ(failed_with([](auto& row, auto& total) { total -= row[2], row[2] = 0; }), (Ids{"normalised", "nonnegative"}));
+  // They sum, and are not what was scored.
+  EXPECT_EQ(failed_with([](auto& row, auto&) { std::swap(*std::min_element(row.begin(), row.end()), *std::max_element(row.begin(), row.end())); }), Ids{"normalised"});
 }
 
 TEST(Probe, WindowsThatAreTooShortAreRefused) {
