@@ -112,7 +112,10 @@ class RecordAudit {
     }
     if (!solved) return;
     const DenominatorMatch match = match_denominator(*solved, registry_);
-    if (match.nearest && match.known.empty()) {
+    const bool other_split = std::any_of(registry_.splits.begin(), registry_.splits.end(), [&](const KnownSplit& split) {
+      return split.scored && split.scored == score.targets && split.bytes_per_token > 0 && std::abs(solved->bytes_per_token / split.bytes_per_token - 1) <= kNearDenominator;
+    });
+    if (match.nearest && match.known.empty() && !other_split) {
       const bool far = match.distance > 0.01;
       find(far ? "denominator_outlier" : "denominator_fine", far ? Severity::error : Severity::warning, score.where, match.text);
     }
@@ -244,9 +247,11 @@ class RecordAudit {
     Scores last;
     for (const RunLog& log : record_.logs) {
       if (log.evaluations.empty()) continue;
-      ++runs;
       const std::string seed = log.seed ? log.seed->value : to_string(at(log, *log.final_evaluation()));
-      last.emplace_back(seed, log.final_evaluation()->bpb->value);
+      const std::pair<std::string, double> result(seed, log.final_evaluation()->bpb->value);
+      if (std::find(last.begin(), last.end(), result) != last.end()) continue;  // a copy of another log
+      ++runs;
+      last.push_back(result);
       std::map<std::string, double> of_log;
       for (const LogEvaluation& evaluation : log.evaluations)
         if (!evaluation.running && !evaluation.step) of_log[kind_of(evaluation.label)] = evaluation.bpb->value;
@@ -331,7 +336,7 @@ class RecordAudit {
       if (log.evaluations.empty()) continue;
       if (!first) first = &log;
       else if (const auto differs = different_setting(first->config, log.config))
-        note({log.file, 0, differs->name}, "not of one configuration: " + differs->name + " is " + differs->first + " in " + first->file + " and " + differs->second + " here");
+        return note({log.file, 0, differs->name}, "not of one configuration: " + differs->name + " is " + differs->first + " in " + first->file + " and " + differs->second + " here");
     }
   }
 

@@ -54,7 +54,7 @@ Result<Registry> parse_registry(std::string_view text, const std::string& path) 
     registry.faults.push_back(std::move(known));
   });
   each(table, "split", [&](const toml::table& entry) {
-    registry.splits.push_back({entry["name"].value_or(""), integer(entry, "scored"), integer(entry, "documents"), integer(entry, "vocabulary")});
+    registry.splits.push_back({entry["name"].value_or(""), integer(entry, "scored"), integer(entry, "documents"), integer(entry, "vocabulary"), entry["bytes_per_token"].value_or(0.0)});
   });
   if (!complete) return bad_data("the registry '" + path + "' has an entry without its name or numbers", path);
   return registry;

@@ -34,6 +34,7 @@ struct KnownFault {
 struct KnownSplit {
   std::string name;
   std::optional<std::int64_t> scored, documents, vocabulary;
+  double bytes_per_token = 0;  // 0: not known
 };
 
 struct Registry {
