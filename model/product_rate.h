@@ -13,7 +13,8 @@ struct ProductRates {
 };
 
 // The best of several products with the two largest matrices of the network's blocks, in both types, by turns: a few
-// tens of milliseconds. Other work on the machine makes them slower, never faster.
+// tens of milliseconds. On the CPU one thread works and its processor time counts, so that other work on the machine
+// hardly disturbs; the rate is that of as many such threads as LibTorch has.
 ProductRates measure_product_rates(const ModelConfig& model, torch::Device device);
 
 }  // namespace par5
