@@ -158,7 +158,7 @@ Command compress_command() {
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             add_common(app, *options);
-            app.add_option("--arithmetic", options->arithmetic, "int8 (default, fast) or fp32");
+            app.add_option("--arithmetic", options->arithmetic, "int8 (default, fast), fp32, or fp32-adds");
             app.add_option("--window", options->window, "Tokens of context (default: the model's context)")
                 ->check(CLI::Range(1, 1048576));
             return [options](const CommonOptions& common) { return run(*options, common, true); };

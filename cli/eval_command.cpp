@@ -5,6 +5,7 @@
 #include "cli/text_shards.h"
 #include "cli/torch_front.h"
 #include "eval/engine_scorer.h"
+#include "eval/exact_learner.h"
 #include "eval/model_file.h"
 #include "eval/report.h"
 #include "eval/self_test.h"
@@ -39,8 +40,23 @@ std::vector<std::string> arguments_for_shards(const EvalOptions& options, const 
   return arguments;
 }
 
+// One mode by the exact engine: `engine` computes what does not learn, a learner of its own what does.
+Result<ScoreRow> run_exact_mode(const EvalData& data, const EvalModel& model, const Mode& mode,
+                                const EvalSettings& settings, double z_loss, const EngineOptions& options,
+                                Engine& engine) {
+  const double temperature = mode.unit_temperature ? 1.0 : model.temperature;
+  if (!mode_learns(mode)) {
+    EngineScorer scorer(engine, temperature);
+    return run_mode(data, mode, settings, scorer, nullptr);
+  }
+  P5_TRY(const std::unique_ptr<ExactLearner> learner,
+         ExactLearner::create(model.stored, options, mode.kind, settings.learning(mode.kind), z_loss, temperature));
+  EngineScorer scorer(learner->engine(), temperature);
+  return run_mode(data, mode, settings, scorer, learner.get());
+}
+
 // Scores by the exact engine, in this process.
-Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& common, const std::vector<Mode>& modes,
+Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& common, std::vector<Mode> modes,
                           const std::string& shards) {
   P5_TRY(const Config config, eval_config(options));
   P5_TRY(const EvalData data, load_eval_data(shards, options.max_targets));
@@ -50,25 +66,35 @@ Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& commo
   if (const auto version = arithmetic_version(model.extras); !version) return tl::unexpected(version.error());
   EngineOptions engine_options{Arithmetic::fp32, options.kernel, common.threads};
   P5_TRY(engine_options.arithmetic, arithmetic_from_name(options.arithmetic));
-  P5_TRY(const std::unique_ptr<EngineScorer> scorer,
-         EngineScorer::create(model.stored, engine_options, model.temperature));
+  const auto check = [&settings](const Mode& mode) {
+    return mode_learns(mode) ? check_exact_learning(mode.kind, settings.learning(mode.kind)) : Status();
+  };
+  if (options.ladder) {
+    modes = ladder_modes(count_parameters(model.stored.model).calibration > 0, model.temperature != 1.0);
+    std::erase_if(modes, [&](const Mode& mode) { return !check(mode); });
+  }
+  for (const Mode& mode : modes) P5_OK(check(mode));
+  P5_TRY(Engine engine, Engine::create(model.stored, engine_options));
   if (options.probe) {
-    P5_TRY(const ProbeReport probe, probe_causality(data, *scorer, {settings.window, options.probe_windows}));
-    return probe_outcome(probe, scorer->name(), options.model, data, settings.window);
+    EngineScorer scorer(engine, model.temperature);
+    P5_TRY(const ProbeReport probe, probe_causality(data, scorer, {settings.window, options.probe_windows}));
+    return probe_outcome(probe, scorer.name(), options.model, data, settings.window);
   }
 
   std::vector<ScoreRow> rows;
   for (const Mode& mode : modes) {
-    P5_TRY(settings.ledger, ledger_options(options, common, mode, modes.size(), model.temperature));
-    P5_TRY(ScoreRow row, run_mode(data, mode, settings, *scorer, nullptr));
+    const double temperature = mode.unit_temperature ? 1.0 : model.temperature;
+    P5_TRY(settings.ledger, ledger_options(options, common, mode, modes.size(), temperature));
+    P5_TRY(ScoreRow row,
+           run_exact_mode(data, model, mode, settings, config.train.z_loss, engine_options, engine));
     rows.push_back(std::move(row));
   }
   Outcome outcome;
   outcome.report = eval_json(rows, data);
   outcome.report["temperature"] = model.temperature;
-  outcome.report["arithmetic"] = arithmetic_name(scorer->arithmetic());
+  outcome.report["arithmetic"] = arithmetic_name(engine.arithmetic());
   outcome.report["arithmetic_version"] = kArithmeticVersion;
-  outcome.report["kernel"] = scorer->kernel();
+  outcome.report["kernel"] = engine.kernel();
   outcome.text = eval_text(rows, data);
   return outcome;
 }
@@ -78,10 +104,6 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   const bool exact = options.engine == "exact";
   if (exact) {
     P5_OK(arithmetic_from_name(options.arithmetic));
-    for (const Mode& mode : modes)
-      if (mode_learns(mode) || mode.unit_temperature)
-        return usage_error("the exact engine cannot learn yet, and scores with the stored temperature; " +
-                           mode_name(mode) + " needs --engine torch");
   } else if (!options.kernel.empty() || options.arithmetic != "fp32") {
     return usage_error("--arithmetic and --kernel belong to --engine exact");
   }

@@ -10,6 +10,8 @@
 #include "core/text.h"
 #include "eval/coding/coded_text.h"
 #include "eval/coding/source_text.h"
+#include "eval/exact_learner.h"
+#include "eval/learning.h"
 
 namespace par5 {
 namespace {
@@ -120,6 +122,7 @@ Result<Outcome> decode(const Options& options, const CommonOptions& common) {
   outcome.report["decoded_bytes"] = text.size();
   outcome.report["decoded_sha256"] = hex(sha256(text));
   outcome.report["resumed_targets"] = decoded.resumed_targets;
+  if (bitstream.parameters.learns()) outcome.report["updates"] = decoded.updates;
   outcome.report["kernel"] = decoded.kernel;
   outcome.report["threads"] = decoded.threads;
   outcome.report["decode_seconds"] = seconds_since(start);
@@ -155,11 +158,24 @@ Result<Json> decode_in_another_process(const Options& options, const CommonOptio
 Result<CodingParameters> coding_parameters(const Options& options, const ModelConfig& model, std::uint16_t bos) {
   CodingParameters parameters;
   P5_TRY(parameters.mode, mode_from_name(options.mode));
-  if (mode_learns(parameters.mode) || parameters.mode.unit_temperature)
-    return usage_error("a proof of " + options.mode + " is not possible yet; the modes that are: chunked, sliding, "
-                       "document, document:sliding, at the artifact's own temperature", "--mode");
+  if (parameters.mode.unit_temperature)
+    return usage_error("a proof is made at the artifact's own temperature; leave @T=1 out", "--mode");
+  if (parameters.mode.no_learning)
+    return usage_error(options.mode + " has the probabilities of sliding windows; prove --mode sliding with the same " +
+                           "stride",
+                       "--mode");
+  if (parameters.mode.kind == ModeKind::ttt_phased)
+    return usage_error("ttt:phased learns where documents end, which no bitstream describes; the modes that learn and can "
+                       "be proven: ttt:scalars, ttt:model, online",
+                       "--mode");
   P5_TRY(parameters.arithmetic, arithmetic_from_name(options.eval.arithmetic));
   P5_TRY(const Config config, eval_config(options.eval));
+  if (parameters.learns()) {
+    P5_TRY(const EvalSettings settings, eval_settings(options.eval, config, model));
+    parameters.learning = settings.learning(parameters.mode.kind);
+    parameters.z_loss = config.train.z_loss;
+    P5_OK(check_exact_learning(parameters.mode.kind, parameters.learning));
+  }
   P5_TRY(parameters.window, resolve_window(config.eval, model));
   parameters.stride = parameters.sliding() ? config.eval.stride : parameters.window;
   if (parameters.stride > parameters.window)
@@ -233,6 +249,11 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
   report["window"] = parameters.window;
   report["stride"] = parameters.stride;
   report["lanes"] = coded.bitstream.lanes.size();
+  if (parameters.learns()) {
+    report["updates"] = coded.updates;
+    report["adapted_values"] = coded.adapted_values;
+    report["learner"] = learner_description(adaptation_of(parameters.mode.kind), parameters.learning, {});
+  }
   report["targets"] = data.targets();
   report["documents"] = document_count(data, data.targets());
   report["source_bytes"] = charged;
@@ -262,6 +283,7 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
   report["second_process"] = {{"kernel", second.value("kernel", "")},
                               {"decoded_sha256", second.value("decoded_sha256", "")},
                               {"resumed_targets", second.value("resumed_targets", 0)}};
+  if (parameters.learns()) report["second_process"]["updates"] = second.value("updates", 0);
   report["encode_seconds"] = encode_seconds;
   report["decode_seconds"] = second.value("decode_seconds", 0.0);
   outcome.status = identical && holds ? 0 : exit_status(ErrorCode::check_failed);
@@ -270,13 +292,18 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
     std::string number = grouped(static_cast<std::int64_t>(bytes));
     return std::string(number.size() < 14 ? 14 - number.size() : 0, ' ') + number + "  " + what + "\n";
   };
+  const std::string learnt =
+      parameters.learns()
+          ? grouped(coded.updates) + " steps of " + grouped(coded.adapted_values) + " values, each from targets that " +
+                "stand before it in the stream: the decoder took them from what it had decoded\n"
+          : "";
   outcome.text = mode_name(parameters.mode) + ", window " + std::to_string(parameters.window) + ", stride " +
                  std::to_string(parameters.stride) + "; engine exact " +
                  std::string(arithmetic_name(parameters.arithmetic)) + " (version " +
                  std::to_string(kArithmeticVersion) + "), kernel " + coded.kernel + "\n" + grouped(data.targets()) +
                  " targets, " + grouped(charged) + " bytes of normalised text, " +
                  grouped(document_count(data, data.targets())) + " documents, " +
-                 std::to_string(coded.bitstream.lanes.size()) + " lanes\n" + line(sizes.payload, "payload") +
+                 std::to_string(coded.bitstream.lanes.size()) + " lanes\n" + learnt + line(sizes.payload, "payload") +
                  line(sizes.header, "header: every parameter of the mode") +
                  line(sizes.checksums, "checksums: artifact, tokens, file") + line(stream_bytes, "total") +
                  "claimed    " + fixed(bpb(coded.claimed_bits), 8) + " bits per byte, as eval --engine exact has it\n" +
@@ -312,18 +339,22 @@ Command prove_command() {
   return {"prove", "Show that a bpb is real: code a text with the artifact, decode it in a second process, compare",
           "  par5 prove model.par5 --data shards/val\n"
           "  par5 prove model.par5 --data val.jsonl.xz --mode sliding --stride 64 -o val.p5b\n"
+          "  par5 prove model.par5 --data val.jsonl.xz --mode ttt:model --stride 512 --work proof\n"
           "  par5 prove model.par5 --decode val.p5b -o val.txt",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             EvalOptions& eval = options->eval;
             app.add_option("MODEL", eval.model, "Artifact (.par5)")->required();
             app.add_option("--data", eval.data, "Folder of shards, or text: .txt, .jsonl, each also .xz or .zst");
-            app.add_option("--mode", options->mode, "chunked (default), sliding, document, document:sliding");
+            app.add_option("--mode", options->mode, 
+                           "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:model, online");
+            app.add_option("--config", eval.config, "TOML file: the settings of modes that learn");
+            app.add_option("--set", eval.assignments, "section.key=value, overrides the file");
             app.add_option("--window", eval.window, "Tokens of context in a window (default: the model's context)")
                 ->check(CLI::Range(1, 1048576));
             app.add_option("--stride", eval.stride, "Targets scored per sliding window (default: 64)")
                 ->check(CLI::Range(1, 1048576));
-            app.add_option("--arithmetic", eval.arithmetic, "fp32 (default) or int8");
+            app.add_option("--arithmetic", eval.arithmetic, "fp32 (default), int8, or fp32-adds");
             app.add_option("--kernel", eval.kernel, "One of this CPU's kernels (default: the best)");
             app.add_option("--lanes", options->lanes,
                            "Parts of the text that are decoded side by side (default: by length and memory, at most 64)")

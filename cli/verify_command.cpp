@@ -23,7 +23,7 @@ Result<Outcome> run(const std::string& path, const CommonOptions& common) {
   Outcome outcome;
   bool ok = true;
   std::uint64_t logits = 0;
-  std::vector<std::string> names;
+  std::vector<std::string> names, arithmetics;
   std::string failures;
   auto kernels = nlohmann::ordered_json::array();
   for (const SelfTestResult& result : *results) {
@@ -31,6 +31,7 @@ Result<Outcome> run(const std::string& path, const CommonOptions& common) {
     logits += result.logits;
     const std::string arithmetic(arithmetic_name(result.arithmetic));
     if (result.arithmetic == Arithmetic::fp32) names.push_back(result.kernel);
+    if (arithmetics.empty() || arithmetics.back() != arithmetic) arithmetics.push_back(arithmetic);
     kernels.push_back({{"name", result.kernel},
                        {"arithmetic", arithmetic},
                        {"ok", result.ok()},
@@ -56,7 +57,9 @@ Result<Outcome> run(const std::string& path, const CommonOptions& common) {
   outcome.text += windows > 0 ? std::to_string(windows) + " self-test windows" +
                                     (ok ? " have the bits that the artifact says, and" : ":") + " "
                               : "no self-test in the artifact that names its arithmetic; ";
-  if (ok) outcome.text += "the kernels " + join(names, ", ") + " agree bit for bit in fp32 and int8\n";
+  if (ok)
+    outcome.text +=
+        "the kernels " + join(names, ", ") + " agree bit for bit in each of " + join(arithmetics, ", ") + "\n";
   outcome.text += failures;
   return outcome;
 }

@@ -51,12 +51,12 @@ namespace {
 Result<Packing> layer_packing(const StoredModel& model, const EngineOptions& options, const Kernels& kernels) {
   switch (options.arithmetic) {
     case Arithmetic::fp32:
-      return options.dense ? Packing::single : kernels.packing;
+      return options.dense == EngineOptions::Dense::all ? Packing::single : kernels.packing;
     case Arithmetic::int8:
-      if (options.dense) break;
+      if (options.dense != EngineOptions::Dense::none) break;
       return kernels.integer_packing;
     case Arithmetic::fp32_adds:
-      if (options.dense) break;
+      if (options.dense != EngineOptions::Dense::none) break;
       if (max_code(model.quantizer.grid) > 2)
         return usage_error("the arithmetic fp32-adds is for grids of at most five levels, not " +
                                std::string(grid_name(model.quantizer.grid)),
@@ -74,7 +74,7 @@ Result<Engine> Engine::create(const StoredModel& model, const EngineOptions& opt
   const std::size_t threads = std::min(thread_count(options.threads), kMostThreads);
   try {
     P5_TRY(const Packing layers, layer_packing(model, options, *kernels));
-    const Packing others = options.dense ? Packing::single : kernels->packing;
+    const Packing others = options.dense == EngineOptions::Dense::none ? kernels->packing : Packing::single;
     P5_TRY(NetworkWeights weights, load_weights(model, layers, others));
     return Engine(std::make_unique<State>(std::move(weights), *kernels, options, threads));
   } catch (const std::bad_alloc&) {
@@ -194,25 +194,13 @@ Status Engine::append(Windows& windows, std::span<const WindowInput> inputs, con
   return {};
 }
 
-namespace {
-
-// logits · factor, in `out` unless the factor is 1.
-const float* scaled(const Kernels& kernels, std::span<const float> logits, float factor, float* out) {
-  if (factor == 1.0f) return logits.data();
-  kernels.scale(logits.data(), factor, logits.size(), out);
-  return out;
-}
-
-}  // namespace
-
 void Engine::log_probabilities(std::span<const float> logits, double temperature, std::span<float> out) {
   const FloatState float_state;
   const auto vocab = static_cast<std::size_t>(model().vocab);
   const float inverse = 1.0f / static_cast<float>(temperature);
   state_->pool.run(logits.size() / vocab, [&](std::size_t row, std::size_t) {
     float* values = out.data() + row * vocab;
-    state_->kernels.log_softmax(scaled(state_->kernels, logits.subspan(row * vocab, vocab), inverse, values), vocab,
-                                values);
+    state_->kernels.log_softmax(state_->finish_row(logits.data() + row * vocab, inverse, values), vocab, values);
   });
 }
 
@@ -225,8 +213,7 @@ void Engine::frequencies(std::span<const float> logits, double temperature, int 
   state_->exponentials.resize(logits.size());
   state_->pool.run(logits.size() / vocab, [&](std::size_t row, std::size_t) {
     float* values = state_->exponentials.data() + row * vocab;
-    state_->kernels.exponentials(scaled(state_->kernels, logits.subspan(row * vocab, vocab), inverse, values), vocab,
-                                 values);
+    state_->kernels.exponentials(state_->finish_row(logits.data() + row * vocab, inverse, values), vocab, values);
     totals[row] = state_->kernels.frequencies(values, vocab, factor, out.data() + row * vocab);
   });
 }

@@ -21,7 +21,10 @@ struct EngineOptions {
   Arithmetic arithmetic = Arithmetic::fp32;
   std::string kernel;       // one of kernel_names(); empty: the best of this CPU
   std::size_t threads = 0;  // 0: one per core
-  bool dense = false;       // fp32: all matrices as float32 in memory, which a learner can change; the same bits
+  // fp32: which matrices stand as float32 in memory, where a learner can change them; the bits are the same. `embedding`:
+  // the embedding, its projections and learned positions.
+  enum class Dense { none, embedding, all };
+  Dense dense = Dense::none;
 };
 
 // The kernels that this CPU can run, best first: "avx512-vnni", "avx512", "avx2", "neon", "scalar".
@@ -86,11 +89,12 @@ class Engine {
   Status append(Windows& windows, std::span<const WindowInput> inputs, const Sink& sink);
 
   // Natural-log probabilities of rows of logits, row-major [rows, vocab], divided by the temperature (multiplied by
-  // its reciprocal in binary32). `out` has as many values; it may be the logits.
+  // its reciprocal in binary32) and changed by what a learner of the output has learnt (engine/learner.h). `out` has as
+  // many values; it may be the logits.
   void log_probabilities(std::span<const float> logits, double temperature, std::span<float> out);
 
-  // token_frequencies (engine/frequencies.h) of rows of logits, divided by the temperature as above: `out` has as many
-  // values, `totals` one per row.
+  // token_frequencies (engine/frequencies.h) of rows of logits, divided and changed as above: `out` has as many values,
+  // `totals` one per row.
   void frequencies(std::span<const float> logits, double temperature, int bits, std::span<std::uint64_t> out,
                    std::span<std::uint64_t> totals);
 

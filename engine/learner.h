@@ -1,6 +1,6 @@
-// Test-time learning with the exact engine: the gradient of the training loss and the step of stochastic gradient
-// descent are defined bit by bit like the forward pass (docs/arithmetic.md, "Gradients", "Steps"), so whoever decodes a
-// text can repeat them.
+// Test-time learning with the exact engine: the gradient of the training loss and the steps of gradient descent are
+// defined bit by bit like the forward pass (docs/arithmetic.md, "Gradients", "Steps"), so whoever decodes a text can
+// repeat them.
 #pragma once
 
 #include <functional>
@@ -13,24 +13,36 @@
 
 namespace par5 {
 
+// How a gradient is scaled before it joins the momentum: all by one factor that clips their common norm, or each
+// tensor's so that it is as long as the stored tensor.
+enum class StepRule { sgd, lars };
+
 struct LearnerOptions {
-  // Which of the model's tensors learn. Null: the calibration tensors alone.
-  std::function<bool(const TensorSpec&)> learns;
+  // A tensor's rate as a multiple of the step's; 0: it does not learn. Null: the calibration tensors alone, at 1.
+  std::function<double(const TensorSpec&)> rate_factor;
+  // Instead of tensors: a bias for each token and one sharpness, by which the engine's probabilities are changed behind
+  // the temperature, which the loss then has too.
+  bool output = false;
+  double temperature = 1.0;
+  StepRule rule = StepRule::sgd;
   double momentum = 0.9;  // of the running sum of gradients, 0 … 1
-  double clip = 1.0;      // the gradient's largest norm; 0: not clipped
+  double clip = 1.0;      // sgd: the gradient's largest norm; 0: not clipped
   double decay = 0.0;     // part of the way back to the stored weights that each step goes, 0 … 1
-  double z_loss = 1e-4;   // weight of the mean squared log-sum-exp in the loss
+  double z_loss = 1e-4;   // weight of the mean squared log-sum-exp in the loss of tensors
 };
 
-// Everything that par5 can learn at test time: the dequantised matrices and all vectors.
-bool learns_everything(const TensorSpec& spec);
-// The calibration tensors: scales, mixes, gains, skip weights, vocabulary bias.
-bool learns_calibration(const TensorSpec& spec);
+// Rate factors: everything that par5 can learn at test time, the dequantised matrices and all vectors; or the
+// calibration tensors: scales, mixes, gains, skip weights, vocabulary bias.
+double learns_everything(const TensorSpec& spec);
+double learns_calibration(const TensorSpec& spec);
+
+// Whether a tensor is the matrix of a linear layer: not the embedding, its projections, positions or vectors.
+bool is_layer_matrix(const TensorSpec& spec);
 
 class EngineLearner {
  public:
-  // The engine runs in fp32; with other arithmetics, or options outside their ranges, a usage error. Where matrices
-  // learn, they are dense float32 in memory, five copies in all.
+  // Tensors learn in fp32 only, the output in any arithmetic; with others, or options outside their ranges, a usage
+  // error. Matrices that learn are dense float32 in memory, five copies in all.
   static Result<EngineLearner> create(const StoredModel& model, EngineOptions engine, LearnerOptions options);
   EngineLearner(EngineLearner&&) noexcept;
   EngineLearner& operator=(EngineLearner&&) noexcept;
@@ -62,6 +74,11 @@ class EngineLearner {
   double gradient_norm() const;
   // SHA-256 over the values of all tensors that learn, in the model's order: equal for equal weights.
   Digest content_hash() const;
+
+  // Everything that steps have changed: of each tensor that learns its values, then its momentum, as float32. A learner
+  // that is given the bytes goes on as the one that they came from; bytes of another size are bad_data.
+  std::vector<std::byte> state() const;
+  Status restore(std::span<const std::byte> state);
 
   struct State;
 

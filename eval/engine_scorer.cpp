@@ -52,7 +52,7 @@ void log_shares(std::span<const std::uint64_t> frequencies, std::uint64_t total,
 Result<std::unique_ptr<EngineScorer>> EngineScorer::create(const StoredModel& stored, const EngineOptions& options,
                                                            double temperature) {
   P5_TRY(Engine engine, Engine::create(stored, options));
-  return std::unique_ptr<EngineScorer>(new EngineScorer(std::move(engine), temperature));
+  return std::unique_ptr<EngineScorer>(new EngineScorer(std::make_unique<Engine>(std::move(engine)), temperature));
 }
 
 std::string EngineScorer::name() const { return "exact " + std::string(arithmetic_name(engine_.arithmetic())); }

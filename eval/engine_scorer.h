@@ -17,6 +17,8 @@ class EngineScorer final : public FrequencyScorer {
   // Logits are divided by `temperature`.
   static Result<std::unique_ptr<EngineScorer>> create(const StoredModel& stored, const EngineOptions& options,
                                                       double temperature = 1.0);
+  // With the engine of someone else who keeps it, a learner perhaps, which may change it between calls.
+  EngineScorer(Engine& engine, double temperature) : engine_(engine), temperature_(temperature) {}
 
   std::int64_t vocab() const override { return engine_.model().vocab; }
   std::string name() const override;  // "exact fp32"
@@ -27,9 +29,11 @@ class EngineScorer final : public FrequencyScorer {
   Status score_frequencies(const WindowBatch& batch, const FrequencySink& sink) override;
 
  private:
-  EngineScorer(Engine engine, double temperature) : engine_(std::move(engine)), temperature_(temperature) {}
+  EngineScorer(std::unique_ptr<Engine> engine, double temperature)
+      : own_(std::move(engine)), engine_(*own_), temperature_(temperature) {}
 
-  Engine engine_;
+  std::unique_ptr<Engine> own_;
+  Engine& engine_;
   double temperature_;
   Windows windows_;
   std::vector<std::uint64_t> frequencies_, totals_;

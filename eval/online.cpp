@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/text.h"
+#include "eval/learning.h"
 
 namespace par5 {
 
@@ -90,8 +90,7 @@ void OnlineAdapter::reset() {
 }
 
 std::string OnlineAdapter::description() const {
-  return "output sgd momentum " + shortest(online_.momentum) + " clip " + shortest(online_.clip) + " decay " +
-         shortest(online_.decay);
+  return learner_description(Adaptation::output, online_, {});
 }
 
 Result<std::vector<std::byte>> OnlineAdapter::state() const {

@@ -7,6 +7,7 @@
 #include "core/cancel.h"
 #include "engine/engine.h"
 #include "engine/frequencies.h"
+#include "pack/quantizer.h"
 
 namespace par5 {
 namespace {
@@ -123,7 +124,8 @@ Result<std::vector<SelfTestResult>> run_self_test(const Artifact& artifact, std:
       return bad_data("a self-test window of " + std::to_string(window.tokens.size()) +
                       " tokens is longer than the model's context of " + std::to_string(artifact.model.model.context));
   std::vector<SelfTestResult> results;
-  for (const Arithmetic arithmetic : {Arithmetic::fp32, Arithmetic::int8}) {
+  for (const Arithmetic arithmetic : arithmetics()) {
+    if (arithmetic == Arithmetic::fp32_adds && max_code(artifact.model.quantizer.grid) > 2) continue;
     const std::string scalar = "scalar";
     P5_TRY(const std::vector<WindowResult> reference, run_windows(artifact, windows, {arithmetic, scalar, threads}));
     for (const std::string& kernel : kernel_names()) {

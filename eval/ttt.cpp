@@ -1,11 +1,11 @@
 #include "eval/ttt.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numbers>
 #include <string>
 
 #include "core/cancel.h"
+#include "engine/elementary.h"
 
 namespace par5 {
 namespace {
@@ -24,16 +24,6 @@ void append_chunks(std::int64_t begin, std::int64_t end, std::int64_t chunk_toke
     chunks.push_back({first, std::min(first + chunk_tokens, end), first == begin});
 }
 
-std::vector<TttStep> chunk_steps(const Chunk& chunk, std::int64_t window, std::int64_t batch_windows) {
-  std::vector<TttStep> steps;
-  const std::int64_t windows = (chunk.end - chunk.begin) / window;
-  for (std::int64_t w = 0; w < windows; w += batch_windows)
-    steps.push_back({chunk.begin + w * window, std::min(batch_windows, windows - w), window});
-  const std::int64_t rest = chunk.begin + windows * window;
-  if (rest < chunk.end) steps.push_back({rest, 1, chunk.end - rest});
-  return steps;
-}
-
 // One round for each chunk, with the windows of the plan whose first scored target lies in it.
 std::vector<TttRound> rounds_of(std::span<const Chunk> chunks, std::span<const Window> plan, std::int64_t window,
                                 const TttConfig& ttt) {
@@ -44,11 +34,11 @@ std::vector<TttRound> rounds_of(std::span<const Chunk> chunks, std::span<const W
     round.first_window = next;
     while (next < plan.size() && plan[next].first_target() < chunks[c].end) ++next;
     round.end_window = next;
-    if (chunks[c].learns) {
+    if (chunks[c].learns && next < plan.size()) {
       round.epochs = ttt.epochs;
       round.learning_rate =
           ttt_learning_rate(ttt, static_cast<std::int64_t>(c), static_cast<std::int64_t>(chunks.size()));
-      round.steps = chunk_steps(chunks[c], window, ttt.batch_windows);
+      round.steps = chunk_steps(chunks[c].begin, chunks[c].end, window, ttt.batch_windows);
     }
     rounds.push_back(std::move(round));
   }
@@ -76,7 +66,18 @@ Status check(const TttConfig& ttt, std::int64_t window) {
 double ttt_learning_rate(const TttConfig& ttt, std::int64_t chunk, std::int64_t chunks) {
   if (ttt.schedule == TttSchedule::constant) return ttt.lr;
   const auto last = static_cast<double>(std::max<std::int64_t>(chunks - 1, 1));
-  return ttt.lr * 0.5 * (1 + std::cos(std::numbers::pi * static_cast<double>(chunk) / last));
+  return ttt.lr * 0.5 * (1.0 + exact::cos64(std::numbers::pi * static_cast<double>(chunk) / last));
+}
+
+std::vector<TttStep> chunk_steps(std::int64_t begin, std::int64_t end, std::int64_t window,
+                                 std::int64_t batch_windows) {
+  std::vector<TttStep> steps;
+  const std::int64_t windows = (end - begin) / window;
+  for (std::int64_t w = 0; w < windows; w += batch_windows)
+    steps.push_back({begin + w * window, std::min(batch_windows, windows - w), window});
+  const std::int64_t rest = begin + windows * window;
+  if (rest < end) steps.push_back({rest, 1, end - rest});
+  return steps;
 }
 
 Result<std::vector<TttRound>> chunk_rounds(std::span<const Window> plan, std::int64_t targets, std::int64_t window,

@@ -33,13 +33,17 @@ struct TttRound {
 };
 
 // The learning rate of chunk c of n. Cosine: lr · ½ (1 + cos(π c / (n − 1))), which needs the total count, so that this
-// schedule cannot stream; it is 0 for the last chunk, which is not learnt from anyway.
+// schedule cannot stream; it is 0 for the last chunk, which is not learnt from anyway. Defined bit by bit
+// (docs/arithmetic.md, "Steps").
 double ttt_learning_rate(const TttConfig& ttt, std::int64_t chunk, std::int64_t chunks);
 
+// The steps that learn from targets [begin, end): disjoint windows of `window` targets, `batch_windows` to a step; a
+// shorter window that is left over at the end is a step of its own.
+std::vector<TttStep> chunk_steps(std::int64_t begin, std::int64_t end, std::int64_t window, std::int64_t batch_windows);
+
 // Chunk c holds targets [c · chunk_tokens + 1, (c + 1) · chunk_tokens + 1). A round scores the windows of `plan` (in
-// stream order) whose first scored target lies in its chunk, then learns from the chunk's disjoint windows of `window`
-// targets, `batch_windows` to a step; a shorter window that is left over at the chunk's end is a step of its own.
-// Nothing is learnt from the last chunk: there is nothing left to score.
+// stream order) whose first scored target lies in its chunk, then takes the chunk's steps. Nothing is learnt where no
+// window is left to score: not from the last chunk, nor from those before it that the last window reaches over.
 Result<std::vector<TttRound>> chunk_rounds(std::span<const Window> plan, std::int64_t targets, std::int64_t window,
                                            const TttConfig& ttt);
 

@@ -1,8 +1,11 @@
 #include "eval/coding/bitstream.h"
 
 #include <algorithm>
+#include <bit>
+#include <optional>
 
 #include "archive/byte_io.h"
+#include "core/text.h"
 
 namespace par5 {
 namespace {
@@ -13,8 +16,19 @@ constexpr std::int64_t kMostTargets = std::int64_t{1} << 40;
 constexpr std::size_t kChecksumBytes = 24;  // artifact, tokens, file
 
 // By their numbers in files.
-constexpr std::array kModes = {ModeKind::chunked, ModeKind::sliding, ModeKind::document, ModeKind::document_sliding};
-constexpr std::array kArithmetics = {Arithmetic::fp32, Arithmetic::int8};
+constexpr std::array kModes = {ModeKind::chunked,     ModeKind::sliding,   ModeKind::document, ModeKind::document_sliding,
+                               ModeKind::ttt_scalars, ModeKind::ttt_model, ModeKind::online};
+constexpr std::array kArithmetics = {Arithmetic::fp32, Arithmetic::int8, Arithmetic::fp32_adds};
+constexpr std::array kSchedules = {TttSchedule::constant, TttSchedule::cosine};
+constexpr std::array kOptimizers = {TttOptimizer::sgd, TttOptimizer::lars};
+constexpr std::int64_t kMostEpochs = 1'000'000;
+
+template <class Value, std::size_t kCount>
+std::optional<std::uint8_t> number_of(const std::array<Value, kCount>& values, Value value) {
+  const auto found = std::find(values.begin(), values.end(), value);
+  if (found == values.end()) return std::nullopt;
+  return static_cast<std::uint8_t>(found - values.begin());
+}
 
 // A varint in [lowest, highest].
 Result<std::int64_t> ranged(ByteReader& in, const char* what, std::int64_t lowest, std::int64_t highest) {
@@ -24,6 +38,67 @@ Result<std::int64_t> ranged(ByteReader& in, const char* what, std::int64_t lowes
     return in.error_at(where, std::string(what) + " of " + std::to_string(value) + " is outside " +
                                   std::to_string(lowest) + " … " + std::to_string(highest));
   return static_cast<std::int64_t>(value);
+}
+
+// A binary64 in [lowest, highest].
+Result<double> ranged_number(ByteReader& in, const char* what, double lowest, double highest) {
+  const std::uint64_t where = in.offset();
+  P5_TRY(const std::uint64_t bits, in.fixed(8));
+  const auto value = std::bit_cast<double>(bits);
+  if (!(value >= lowest && value <= highest))
+    return in.error_at(where, std::string(what) + " of " + shortest(value) + " is outside " + shortest(lowest) + " … " +
+                                  shortest(highest));
+  return value;
+}
+
+// The settings of a mode that learns, in the order of the file.
+struct LearningNumber {
+  const char* what;
+  double* value;
+  double highest;
+};
+std::vector<LearningNumber> learning_numbers(CodingParameters& parameters) {
+  constexpr double kLargest = 1e30;
+  TttConfig& learning = parameters.learning;
+  std::vector<LearningNumber> numbers = {{"a learning rate", &learning.lr, kLargest},
+                                         {"a momentum", &learning.momentum, 1},
+                                         {"a clip", &learning.clip, kLargest},
+                                         {"a decay", &learning.decay, 1}};
+  if (parameters.mode.kind != ModeKind::online) numbers.push_back({"a z-loss", &parameters.z_loss, kLargest});
+  if (parameters.mode.kind == ModeKind::ttt_model)
+    for (double* factor : {&learning.matrix_factor, &learning.embedding_factor, &learning.calibration_factor})
+      numbers.push_back({"a factor of the rate", factor, kLargest});
+  return numbers;
+}
+
+Status write_learning(ByteWriter& out, CodingParameters parameters) {
+  const TttConfig& learning = parameters.learning;
+  const auto schedule = number_of(kSchedules, learning.schedule);
+  const auto optimizer = number_of(kOptimizers, learning.optimizer);
+  if (!schedule || !optimizer) return usage_error("a text is coded with learning by sgd or lars only");
+  out.varint(static_cast<std::uint64_t>(learning.chunk_tokens));
+  out.varint(static_cast<std::uint64_t>(learning.epochs));
+  out.varint(static_cast<std::uint64_t>(learning.batch_windows));
+  out.fixed(*schedule, 1);
+  out.fixed(*optimizer, 1);
+  for (const LearningNumber& number : learning_numbers(parameters))
+    out.fixed(std::bit_cast<std::uint64_t>(*number.value), 8);
+  return {};
+}
+
+Status read_learning(ByteReader& in, CodingParameters& parameters) {
+  TttConfig& learning = parameters.learning;
+  P5_TRY(learning.chunk_tokens, ranged(in, "a chunk", 1, kMostTargets));
+  P5_TRY(learning.epochs, ranged(in, "a number of epochs", 0, kMostEpochs));
+  P5_TRY(learning.batch_windows, ranged(in, "a number of windows to a step", 1, kMostTargets));
+  P5_TRY(const std::int64_t schedule, ranged(in, "a schedule", 0, kSchedules.size() - 1));
+  learning.schedule = kSchedules[static_cast<std::size_t>(schedule)];
+  P5_TRY(const std::int64_t optimizer, ranged(in, "an optimiser", 0, kOptimizers.size() - 1));
+  learning.optimizer = kOptimizers[static_cast<std::size_t>(optimizer)];
+  for (const LearningNumber& number : learning_numbers(parameters)) {
+    P5_TRY(*number.value, ranged_number(in, number.what, 0, number.highest));
+  }
+  return {};
 }
 
 // Lanes of chunked texts are whole windows, as many in each as in the others or one more.
@@ -37,12 +112,7 @@ std::int64_t chunked_lane_targets(std::int64_t targets, std::int64_t window, std
 
 }  // namespace
 
-Result<std::uint8_t> arithmetic_number(Arithmetic arithmetic) {
-  const auto found = std::find(kArithmetics.begin(), kArithmetics.end(), arithmetic);
-  if (found != kArithmetics.end()) return static_cast<std::uint8_t>(found - kArithmetics.begin());
-  return usage_error("texts are coded in fp32 or int8, not in " + std::string(arithmetic_name(arithmetic)),
-                     "--arithmetic");
-}
+std::uint8_t arithmetic_number(Arithmetic arithmetic) { return *number_of(kArithmetics, arithmetic); }
 
 Result<Arithmetic> arithmetic_from_number(std::uint64_t number) {
   if (number < kArithmetics.size()) return kArithmetics[static_cast<std::size_t>(number)];
@@ -75,19 +145,19 @@ std::int64_t Bitstream::targets() const {
 
 Result<WrittenBitstream> write_bitstream(const Bitstream& bitstream) {
   const CodingParameters& parameters = bitstream.parameters;
-  P5_TRY(const std::uint8_t arithmetic, arithmetic_number(parameters.arithmetic));
-  const auto mode = std::find(kModes.begin(), kModes.end(), parameters.mode.kind);
-  if (mode == kModes.end())
-    return usage_error("a text cannot be coded in the mode " + mode_name(parameters.mode) + " yet", "--mode");
+  const auto mode = number_of(kModes, parameters.mode.kind);
+  if (!mode || parameters.mode.no_learning || parameters.mode.unit_temperature)
+    return usage_error("a text cannot be coded in the mode " + mode_name(parameters.mode), "--mode");
   ByteWriter out;
   out.raw(as_bytes(kMagic));
   out.varint(kBitstreamVersion);
   out.varint(kArithmeticVersion);
-  out.fixed(arithmetic, 1);
-  out.fixed(static_cast<std::uint64_t>(mode - kModes.begin()), 1);
+  out.fixed(arithmetic_number(parameters.arithmetic), 1);
+  out.fixed(*mode, 1);
   out.varint(static_cast<std::uint64_t>(parameters.window));
   if (parameters.sliding()) out.varint(static_cast<std::uint64_t>(parameters.stride));
   if (parameters.by_document()) out.varint(parameters.bos);
+  if (parameters.learns()) P5_OK(write_learning(out, parameters));
   const std::int64_t targets = bitstream.targets();
   out.varint(static_cast<std::uint64_t>(targets));
   out.varint(bitstream.lanes.size());
@@ -151,9 +221,10 @@ Result<Bitstream> read_bitstream(std::span<const std::byte> bytes, const std::st
     P5_TRY(const std::int64_t bos, ranged(in, "a BOS", 0, 65535));
     parameters.bos = static_cast<std::uint16_t>(bos);
   }
+  if (parameters.learns()) P5_OK(read_learning(in, parameters));
   P5_TRY(const std::int64_t targets, ranged(in, "a number of targets", 1, kMostTargets));
-  const bool several = parameters.mode.kind != ModeKind::sliding;
-  P5_TRY(const std::int64_t lanes, ranged(in, "a number of lanes", 1, several ? std::min(targets, kMostLanes) : 1));
+  const std::int64_t most_lanes = parameters.one_lane() ? 1 : std::min(targets, kMostLanes);
+  P5_TRY(const std::int64_t lanes, ranged(in, "a number of lanes", 1, most_lanes));
   std::int64_t left = targets;
   for (std::int64_t lane = 0; lane < lanes; ++lane) {
     LaneStart start{parameters.bos, 0};

@@ -25,15 +25,20 @@ struct CodingParameters {
   std::int64_t window = 1;
   std::int64_t stride = 1;  // the window where windows are disjoint
   std::uint16_t bos = 1;    // document modes
-  bool operator==(const CodingParameters&) const = default;
+  // Modes that learn: how, and the weight of the mean squared log-sum-exp in the loss.
+  TttConfig learning = {};
+  double z_loss = 0;
 
+  bool learns() const { return mode_learns(mode); }
+  // Something is carried from target to target, so that there is one lane.
+  bool one_lane() const { return mode.kind == ModeKind::sliding || learns(); }
   bool by_document() const { return mode.kind == ModeKind::document || mode.kind == ModeKind::document_sliding; }
   bool sliding() const { return mode.kind != ModeKind::chunked && mode.kind != ModeKind::document; }
   WindowRule rule() const { return {window, stride, by_document(), bos}; }
 };
 
-// The numbers of arithmetics in files. One that has none is a usage error; a number that means nothing is bad_data.
-Result<std::uint8_t> arithmetic_number(Arithmetic arithmetic);
+// The numbers of arithmetics in files. A number that means nothing is bad_data.
+std::uint8_t arithmetic_number(Arithmetic arithmetic);
 Result<Arithmetic> arithmetic_from_number(std::uint64_t number);
 
 // The first eight bytes of the SHA-256 of an artifact's file.

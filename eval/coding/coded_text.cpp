@@ -7,12 +7,13 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "eval/coding/text_learning.h"
 #include "eval/self_test.h"
 
 namespace par5 {
 namespace {
 
-constexpr std::string_view kProgressMagic = "p5dp1";
+constexpr std::string_view kProgressMagic = "p5dp2";
 
 // Lanes are worth having while each has several windows to go through.
 constexpr std::int64_t kWindowsPerLane = 4;
@@ -21,7 +22,40 @@ std::uint64_t checksum_of(const Bitstream& bitstream) {
   return xxh3_64(bitstream.payload) ^ bitstream.tokens_checksum;
 }
 
-Status save_progress(const std::string& file, const Bitstream& bitstream, const DecodeState& state) {
+// The engine of a text, and what it learns by.
+struct TextEngine {
+  std::unique_ptr<Engine> fixed;  // or
+  std::unique_ptr<TextLearning> learning;
+
+  Engine& engine() { return learning ? learning->engine() : *fixed; }
+  TokenCoder::Learning hook() {
+    if (!learning) return {};
+    return [this](std::span<const std::uint16_t> known) { return learning->learn_from(known); };
+  }
+};
+
+Result<TextEngine> make_engine(const CodingModel& model, const CodingParameters& parameters, std::int64_t targets,
+                               const CodingOptions& options) {
+  const EngineOptions engine{parameters.arithmetic, options.kernel, options.threads};
+  TextEngine text;
+  if (parameters.learns()) {
+    P5_TRY(text.learning, TextLearning::create(model.artifact.model, parameters, targets, model.artifact.temperature,
+                                               engine));
+  } else {
+    P5_TRY(Engine fixed, Engine::create(model.artifact.model, engine));
+    text.fixed = std::make_unique<Engine>(std::move(fixed));
+  }
+  return text;
+}
+
+// Where a decoder stands, with what it has learnt.
+struct Progression {
+  DecodeState coder;
+  std::vector<std::byte> learning;
+};
+
+Status save_progress(const std::string& file, const Bitstream& bitstream, const DecodeState& state,
+                     const TextLearning* learning) {
   ByteWriter out;
   out.raw(as_bytes(kProgressMagic));
   out.fixed(checksum_of(bitstream), 8);
@@ -32,11 +66,12 @@ Status save_progress(const std::string& file, const Bitstream& bitstream, const 
     out.varint(lane.size());
     for (const std::uint16_t token : lane) out.fixed(token, 2);
   }
+  if (learning) out.raw(learning->state());
   out.fixed(xxh3_64(out.bytes()), 8);
   return write_file(file, out.bytes(), Overwrite::yes);
 }
 
-Result<DecodeState> read_progress(const std::string& file, const Bitstream& bitstream) {
+Result<Progression> read_progress(const std::string& file, const Bitstream& bitstream) {
   P5_TRY(const std::vector<std::byte> bytes, read_file(file));
   if (bytes.size() < 8 + kProgressMagic.size()) return bad_data("'" + file + "' is no saved decoding", file);
   const std::span<const std::byte> all = bytes, body = all.first(all.size() - 8);
@@ -47,7 +82,8 @@ Result<DecodeState> read_progress(const std::string& file, const Bitstream& bits
   P5_TRY(const std::uint64_t owner, in.fixed(8));
   if (checksum != xxh3_64(body) || owner != checksum_of(bitstream))
     return bad_data("'" + file + "' is damaged, or belongs to another bitstream; remove it to start anew", file);
-  DecodeState state;
+  Progression progression;
+  DecodeState& state = progression.coder;
   P5_TRY(state.coder.range, in.fixed(8));
   P5_TRY(state.coder.code, in.fixed(8));
   P5_TRY(state.coder.position, in.fixed(8));
@@ -60,7 +96,9 @@ Result<DecodeState> read_progress(const std::string& file, const Bitstream& bits
       tokens.push_back(static_cast<std::uint16_t>(token));
     }
   }
-  return state;
+  P5_TRY(const auto learning, in.bytes(in.remaining()));
+  progression.learning.assign(learning.begin(), learning.end());
+  return progression;
 }
 
 }  // namespace
@@ -108,8 +146,9 @@ std::vector<std::pair<std::int64_t, std::int64_t>> split_lanes(std::span<const s
 Result<CodedText> encode_text(const CodingModel& model, const CodingParameters& parameters,
                               std::span<const std::uint16_t> tokens, const CodingOptions& options) {
   if (tokens.size() < 2) return bad_data("there is nothing to code: the text has no target");
-  P5_TRY(Engine engine, Engine::create(model.artifact.model, {parameters.arithmetic, options.kernel, options.threads}));
   const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
+  P5_TRY(TextEngine text, make_engine(model, parameters, targets, options));
+  Engine& engine = text.engine();
   const std::int64_t window = std::min(parameters.window, targets);
   std::int64_t wanted = options.lanes;
   if (wanted == 0)
@@ -121,7 +160,7 @@ Result<CodedText> encode_text(const CodingModel& model, const CodingParameters& 
     lanes.push_back(tokens.subspan(static_cast<std::size_t>(first - 1), static_cast<std::size_t>(end - first + 1)));
     coded.bitstream.lanes.push_back({lanes.back()[0], end - first});
   }
-  TokenCoder coder(engine, model.artifact.temperature, parameters.rule());
+  TokenCoder coder(engine, model.artifact.temperature, parameters.rule(), text.hook());
   Progress progress("encoding", static_cast<std::uint64_t>(targets), "tokens");
   P5_TRY(EncodedTokens encoded, coder.encode(lanes, &progress));
   coded.bitstream.parameters = parameters;
@@ -131,6 +170,10 @@ Result<CodedText> encode_text(const CodingModel& model, const CodingParameters& 
   coded.claimed_bits = encoded.claimed_bits;
   coded.kernel = engine.kernel();
   coded.threads = engine.threads();
+  if (text.learning) {
+    coded.updates = text.learning->updates();
+    coded.adapted_values = text.learning->adapted_values();
+  }
   return coded;
 }
 
@@ -141,14 +184,15 @@ Result<DecodedText> decode_text(const CodingModel& model, const Bitstream& bitst
     return bad_data("'" + path + "' was coded with another artifact (SHA-256 " + hex(bitstream.artifact) +
                         "…) than this one (" + hex(model.id) + "…)",
                     path);
-  P5_TRY(Engine engine,
-         Engine::create(model.artifact.model, {bitstream.parameters.arithmetic, options.kernel, options.threads}));
-  TokenCoder coder(engine, model.artifact.temperature, bitstream.parameters.rule());
+  P5_TRY(TextEngine maker, make_engine(model, bitstream.parameters, bitstream.targets(), options));
+  Engine& engine = maker.engine();
+  TokenCoder coder(engine, model.artifact.temperature, bitstream.parameters.rule(), maker.hook());
   DecodedText text;
-  std::optional<DecodeState> resumed;
+  std::optional<Progression> resumed;
   if (!progress_file.empty() && file_exists(progress_file)) {
     P5_TRY(resumed, read_progress(progress_file, bitstream));
-    for (const auto& lane : resumed->lanes) text.resumed_targets += static_cast<std::int64_t>(lane.size()) - 1;
+    if (maker.learning) P5_OK(maker.learning->restore(resumed->learning));
+    for (const auto& lane : resumed->coder.lanes) text.resumed_targets += static_cast<std::int64_t>(lane.size()) - 1;
     log_info("going on behind " + grouped(text.resumed_targets) + " tokens that are decoded already");
   }
   using Clock = std::chrono::steady_clock;
@@ -157,12 +201,12 @@ Result<DecodedText> decode_text(const CodingModel& model, const Bitstream& bitst
   if (!progress_file.empty())
     checkpoint = [&](const DecodeState& state) -> Status {
       if (std::chrono::duration<double>(Clock::now() - saved).count() < progress_seconds) return {};
-      P5_OK(save_progress(progress_file, bitstream, state));
+      P5_OK(save_progress(progress_file, bitstream, state, maker.learning.get()));
       saved = Clock::now();
       return {};
     };
   Progress progress("decoding", static_cast<std::uint64_t>(bitstream.targets()), "tokens");
-  auto lanes = coder.decode(bitstream.lanes, bitstream.payload, &progress, resumed ? &*resumed : nullptr, checkpoint);
+  auto lanes = coder.decode(bitstream.lanes, bitstream.payload, &progress, resumed ? &resumed->coder : nullptr, checkpoint);
   if (!lanes) return tl::unexpected(lanes.error().in_file(path));
   for (std::size_t lane = 0; lane < lanes->size(); ++lane) {
     const std::span<const std::uint16_t> tokens = (*lanes)[lane];
@@ -178,6 +222,7 @@ Result<DecodedText> decode_text(const CodingModel& model, const Bitstream& bitst
   if (!progress_file.empty() && file_exists(progress_file)) P5_OK(remove_file(progress_file));
   text.kernel = engine.kernel();
   text.threads = engine.threads();
+  if (maker.learning) text.updates = maker.learning->updates();
   return text;
 }
 

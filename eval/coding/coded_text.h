@@ -31,6 +31,8 @@ struct CodedText {
   double claimed_bits = 0;
   std::string kernel;  // the one that ran
   std::size_t threads = 0;
+  std::int64_t updates = 0;         // of a mode that learns
+  std::int64_t adapted_values = 0;
 };
 
 // Codes tokens 1 … of a text; token 0 is given. Modes that carry something from target to target have one lane.
@@ -38,14 +40,15 @@ Result<CodedText> encode_text(const CodingModel& model, const CodingParameters& 
                               std::span<const std::uint16_t> tokens, const CodingOptions& options);
 
 // The tokens of a bitstream, the given one included; `path` names it in errors. A bitstream that was made with another
-// artifact, or whose tokens do not have its checksum, is bad_data. Where `progress_file` is not empty, what is decoded is
-// kept there every `progress_seconds`, a file of that name for the same bitstream is gone on from, and it is removed at
-// the end.
+// artifact, or whose tokens do not have its checksum, is bad_data. Where `progress_file` is not empty, what is decoded and
+// learnt is kept there every `progress_seconds`, a file of that name for the same bitstream is gone on from, and it is
+// removed at the end.
 struct DecodedText {
   std::vector<std::uint16_t> tokens;
   std::string kernel;
   std::size_t threads = 0;
   std::int64_t resumed_targets = 0;
+  std::int64_t updates = 0;  // of a mode that learns, with those before it was resumed
 };
 Result<DecodedText> decode_text(const CodingModel& model, const Bitstream& bitstream, const std::string& path,
                                 const CodingOptions& options, const std::string& progress_file = {},

@@ -237,8 +237,7 @@ Result<FileCoderSummary> compress_file(const CodingModel& model, const Tokenizer
   header.raw(as_bytes(kMagic));
   header.varint(kCompressedVersion);
   header.varint(kArithmeticVersion);
-  P5_TRY(const std::uint8_t arithmetic, arithmetic_number(options.arithmetic));
-  header.fixed(arithmetic, 1);
+  header.fixed(arithmetic_number(options.arithmetic), 1);
   header.varint(static_cast<std::uint64_t>(window));
   header.raw(model.id);
   P5_OK(emit(header.bytes()));

@@ -116,7 +116,7 @@ Status TokenCoder::encode_windows(std::vector<EncodingLane>& lanes, EncodedToken
 }
 
 Result<EncodedTokens> TokenCoder::encode(std::span<const std::span<const std::uint16_t>> texts, Progress* progress) {
-  if (learning_ && texts.size() != 1) return internal_error("a mode that learns has one lane");
+  if (learning_ && (texts.size() != 1 || rule_.by_document)) return internal_error("a mode that learns has one lane");
   std::vector<EncodingLane> lanes;
   std::int64_t longest = 0;
   for (const auto text : texts) {
@@ -169,7 +169,8 @@ Status TokenCoder::decode_step(std::vector<DecodingLane>& lanes, DecodeState& st
     const std::int64_t start = rule_.next_start(lane.start, target, tokens.back());
     const auto window = static_cast<std::int64_t>(l);
     if (!lane.begun || start != lane.start) {
-      P5_OK(enter_window(tokens));
+      // Not all tokens: a decoder that goes on from a saved state may be in the middle of the window.
+      P5_OK(enter_window(learning_ ? tokens.first(index(rule_.first_target(start))) : tokens));
       windows_.truncate(window, 0);
       lane.begun = true;
       lane.start = start;
@@ -200,7 +201,7 @@ Result<std::vector<std::vector<std::uint16_t>>> TokenCoder::decode(std::span<con
                                                                    std::span<const std::byte> payload,
                                                                    Progress* progress, const DecodeState* resume,
                                                                    const Checkpoint& checkpoint) {
-  if (learning_ && starts.size() != 1) return internal_error("a mode that learns has one lane");
+  if (learning_ && (starts.size() != 1 || rule_.by_document)) return internal_error("a mode that learns has one lane");
   IntervalDecoder coder = resume ? IntervalDecoder(payload, resume->coder) : IntervalDecoder(payload);
   DecodeState state;
   state.coder = coder.state();

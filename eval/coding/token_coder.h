@@ -30,6 +30,8 @@ struct WindowRule {
     if (by_document && previous == bos) return target - 1;
     return target - start > window ? start + stride : start;
   }
+  // The first target of the window that begins at `start`, where documents are not looked at.
+  std::int64_t first_target(std::int64_t start) const { return start == 0 ? 1 : start + window - stride + 1; }
 };
 
 // A lane before it is decoded.
@@ -52,7 +54,7 @@ struct DecodeState {
 class TokenCoder {
  public:
   // Called before a window is entered, with the lane's tokens before the window's first target: all that may be learnt
-  // from. What it learns changes the engine. With one, there must be one lane.
+  // from. What it learns changes the engine. With one, there must be one lane and no `by_document`.
   using Learning = std::function<Status(std::span<const std::uint16_t> known)>;
   // Called by `decode` from time to time.
   using Checkpoint = std::function<Status(const DecodeState& state)>;

@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "core/hash.h"
-#include "core/text.h"
 #include "eval/torch/token_tensor.h"
 #include "model/runtime.h"
 
@@ -32,37 +31,11 @@ torch::Tensor initial_down(const std::string& name, std::int64_t rank, std::int6
   return down;
 }
 
-// The matrix of a linear layer: not the embedding, its projections, positions or vectors.
-bool is_linear(const TensorSpec& spec) {
-  return spec.shape.size() == 2 && !spec.calibration &&
-         (spec.name.starts_with("blocks.") || spec.name.starts_with("transformer.h."));
-}
-
-// What the tensor's rate is times the step's; 0 where it does not learn.
-double rate_factor(const TensorSpec& spec, const TorchLearnerOptions& options) {
-  switch (options.adaptation) {
-    case Adaptation::calibration:
-      return spec.calibration ? 1.0 : 0.0;
-    case Adaptation::all:
-      if (spec.calibration) return options.ttt.calibration_factor;
-      return spec.shape.size() == 2 && !is_linear(spec) ? options.ttt.embedding_factor : options.ttt.matrix_factor;
-    case Adaptation::lora: {
-      const bool attention = spec.name.find(".attn.") != std::string::npos;
-      const LoraMatrices matrices = options.lora.matrices;
-      const bool wanted = matrices == LoraMatrices::all || (matrices == LoraMatrices::attention) == attention;
-      return is_linear(spec) && wanted ? 1.0 : 0.0;
-    }
-  }
-  return 0.0;
-}
-
 }  // namespace
 
 TorchLearnerOptions torch_learner_options(ModeKind kind, const EvalSettings& settings, double z_loss) {
   TorchLearnerOptions options;
-  options.adaptation = kind == ModeKind::ttt_scalars ? Adaptation::calibration
-                       : kind == ModeKind::ttt_lora  ? Adaptation::lora
-                                                     : Adaptation::all;
+  options.adaptation = adaptation_of(kind);
   options.ttt = settings.learning(kind);
   options.lora = settings.ttt_lora;
   options.z_loss = z_loss;
@@ -75,7 +48,7 @@ Result<std::unique_ptr<TorchLearner>> TorchLearner::create(Network& network, con
     const torch::NoGradGuard no_gradients;
     for (NetworkWeight& weight : network.weights()) {
       const bool lora = options.adaptation == Adaptation::lora;
-      const double factor = rate_factor(weight.spec, options);
+      const double factor = rate_factor(weight.spec, options.adaptation, options.ttt, options.lora);
       const bool learns = factor > 0;
       weight.effective.requires_grad_(learns);
       if (!learns) continue;
@@ -202,26 +175,7 @@ void TorchLearner::reset() {
 }
 
 std::string TorchLearner::description() const {
-  const TttConfig& ttt = options_.ttt;
-  std::string text;
-  switch (ttt.optimizer) {
-    case TttOptimizer::sgd:
-      text = "sgd momentum " + shortest(ttt.momentum) + " clip " + shortest(ttt.clip);
-      break;
-    case TttOptimizer::lars:
-      text = "lars momentum " + shortest(ttt.momentum);
-      break;
-    case TttOptimizer::adamw:
-      text = "adamw betas " + shortest(ttt.momentum) + " " + shortest(ttt.adam_beta2) + " clip " + shortest(ttt.clip);
-      break;
-  }
-  if (ttt.decay > 0) text += " decay " + shortest(ttt.decay);
-  if (options_.adaptation == Adaptation::all)
-    text += " matrix_factor " + shortest(ttt.matrix_factor) + " embedding_factor " + shortest(ttt.embedding_factor) +
-            " calibration_factor " + shortest(ttt.calibration_factor);
-  if (options_.adaptation == Adaptation::lora)
-    text += " rank " + std::to_string(options_.lora.rank) + " alpha " + shortest(options_.lora.alpha);
-  return text;
+  return learner_description(options_.adaptation, options_.ttt, options_.lora);
 }
 
 std::vector<torch::Tensor> TorchLearner::state_tensors() const {

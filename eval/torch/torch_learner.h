@@ -6,15 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
-#include "eval/score.h"
+#include "eval/learning.h"
 #include "model/network.h"
 
 namespace par5 {
-
-// Which values learn: the calibration tensors alone; all weights; or low-rank factors beside the linear layers'
-// matrices, W = stored + alpha / rank · up · down, with up = 0 and down uniform in ±1 / √inputs at first.
-enum class Adaptation { calibration, all, lora };
 
 struct TorchLearnerOptions {
   Adaptation adaptation = Adaptation::calibration;

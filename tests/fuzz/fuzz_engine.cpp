@@ -39,7 +39,7 @@ PAR5_FUZZ_TARGET(engine) {
   if (engine) run_tokens(*engine);
   if (arithmetic != par5::Arithmetic::fp32) return;
   par5::LearnerOptions options;
-  options.learns = par5::learns_everything;
+  options.rate_factor = par5::learns_everything;
   auto learner = par5::EngineLearner::create(model, {arithmetic, kernel, 1}, options);
   if (!learner) return;
   const std::uint16_t tokens[3] = {1, 0, 1};
