@@ -1,14 +1,16 @@
 #include "cli/commands.h"
 #include "cli/eval_options.h"
+#include "cli/eval_outcome.h"
 #include "cli/model_tokenizer.h"
 #include "cli/probe_report.h"
 #include "cli/text_shards.h"
 #include "cli/torch_front.h"
+#include "eval/approximate.h"
 #include "eval/engine_scorer.h"
 #include "eval/exact_learner.h"
 #include "eval/model_file.h"
-#include "eval/report.h"
 #include "eval/self_test.h"
+#include "eval/stream_scorer.h"
 
 namespace par5 {
 namespace {
@@ -25,6 +27,9 @@ std::vector<std::string> arguments_for_shards(const EvalOptions& options, const 
   for (const std::string& mode : options.modes) add("--mode", mode);
   if (options.window > 0) add("--window", std::to_string(options.window));
   if (options.stride > 0) add("--stride", std::to_string(options.stride));
+  if (!options.by.empty()) add("--by", options.by);
+  if (!options.csv.empty()) add("--csv", options.csv);
+  add("--sample", std::to_string(options.sample));
   if (options.max_targets > 0) add("--max-targets", std::to_string(options.max_targets));
   add("--threads", std::to_string(common.threads));
   if (options.ladder) arguments.emplace_back("--ladder");
@@ -42,23 +47,27 @@ std::vector<std::string> arguments_for_shards(const EvalOptions& options, const 
 
 // One mode by the exact engine: `engine` computes what does not learn, a learner of its own what does.
 Result<ScoreRow> run_exact_mode(const EvalData& data, const EvalModel& model, const Mode& mode,
-                                const EvalSettings& settings, double z_loss, const EngineOptions& options,
-                                Engine& engine) {
+                                const EvalSettings& settings, double z_loss, std::int64_t sample,
+                                const EngineOptions& options, Engine& engine) {
   const double temperature = mode.unit_temperature ? 1.0 : model.temperature;
-  if (!mode_learns(mode)) {
-    EngineScorer scorer(engine, temperature);
-    return run_mode(data, mode, settings, scorer, nullptr);
+  if (mode_learns(mode)) {
+    P5_TRY(const std::unique_ptr<ExactLearner> learner,
+           ExactLearner::create(model.stored, options, mode.kind, settings.learning(mode.kind), z_loss, temperature));
+    EngineScorer scorer(learner->engine(), temperature);
+    return run_mode(data, mode, settings, scorer, learner.get());
   }
-  P5_TRY(const std::unique_ptr<ExactLearner> learner,
-         ExactLearner::create(model.stored, options, mode.kind, settings.learning(mode.kind), z_loss, temperature));
-  EngineScorer scorer(learner->engine(), temperature);
-  return run_mode(data, mode, settings, scorer, learner.get());
+  EngineScorer scorer(engine, temperature);
+  if (!mode_approximates(mode)) return run_mode(data, mode, settings, scorer, nullptr);
+  if (!mode.stream) return run_approximate(data, mode, settings, scorer, scorer, sample);
+  P5_TRY(const std::unique_ptr<StreamScorer> stream, StreamScorer::create(scorer, settings.window));
+  return run_approximate(data, mode, settings, *stream, scorer, sample);
 }
 
 // Scores by the exact engine, in this process.
 Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& common, std::vector<Mode> modes,
                           const std::string& shards) {
   P5_TRY(const Config config, eval_config(options));
+  P5_TRY(const auto breakdown, asked_breakdown(options, common));
   P5_TRY(const EvalData data, load_eval_data(shards, options.max_targets));
   P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, options.assignments, common.threads));
   P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
@@ -85,17 +94,14 @@ Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& commo
   for (const Mode& mode : modes) {
     const double temperature = mode.unit_temperature ? 1.0 : model.temperature;
     P5_TRY(settings.ledger, ledger_options(options, common, mode, modes.size(), temperature));
-    P5_TRY(ScoreRow row,
-           run_exact_mode(data, model, mode, settings, config.train.z_loss, engine_options, engine));
+    P5_TRY(ScoreRow row, run_exact_mode(data, model, mode, settings, config.train.z_loss, options.sample,
+                                        engine_options, engine));
     rows.push_back(std::move(row));
   }
-  Outcome outcome;
-  outcome.report = eval_json(rows, data);
-  outcome.report["temperature"] = model.temperature;
+  P5_TRY(Outcome outcome, eval_outcome(rows, data, model, breakdown, options, common));
   outcome.report["arithmetic"] = arithmetic_name(engine.arithmetic());
   outcome.report["arithmetic_version"] = kArithmeticVersion;
   outcome.report["kernel"] = engine.kernel();
-  outcome.text = eval_text(rows, data);
   return outcome;
 }
 

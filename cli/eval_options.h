@@ -31,6 +31,9 @@ struct EvalOptions {
   bool compat = false;
   std::string ledger;
   bool resume = false;
+  std::string by;
+  std::string csv;
+  std::int64_t sample = 4096;
   bool probe = false;
   std::int64_t probe_windows = 8;
 };
@@ -43,6 +46,8 @@ inline constexpr const char* kEvalExamples =
     "  par5 eval model.par5 --data shards/val --engine exact --mode chunked,sliding\n"
     "  par5 eval model.par5 --data shards/val --ladder --json\n"
     "  par5 eval model.par5 --data shards/val --mode sliding --ledger val.ledger\n"
+    "  par5 eval model.par5 --data shards/val --mode sliding --by document --csv documents.csv\n"
+    "  par5 eval model.par5 --data shards/val --mode sliding~256,sliding --stride 64\n"
     "  par5 eval model.par5 --data shards/val --probe";
 
 inline void add_eval_options(CLI::App& app, EvalOptions& options) {
@@ -54,7 +59,8 @@ inline void add_eval_options(CLI::App& app, EvalOptions& options) {
   app.add_option(
          "--mode", options.modes,
          "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:model, ttt:lora, ttt:phased, online; "
-         "behind a kind that learns @lr=0 for the same without learning; several with commas")
+         "behind a kind that learns @lr=0 for the same without learning; sliding~STRIDE and sliding~stream (exact "
+         "engine) are approximations, shown with their difference from the exact scores; several with commas")
       ->delimiter(',');
   app.add_option("--window", options.window, "Tokens of context in a window (default: the model's context)")
       ->check(CLI::Range(1, 1048576));
@@ -73,6 +79,13 @@ inline void add_eval_options(CLI::App& app, EvalOptions& options) {
   app.add_option("--ledger", options.ledger,
                  "Write the score ledger to this file as the evaluation goes (several modes: a folder, a file each)");
   app.add_flag("--resume", options.resume, "Go on with the ledger of an evaluation that was interrupted");
+  app.add_option("--by", options.by,
+                 "Break every mode's score down by document, position (in the window) or token: as CSV in place of the "
+                 "table, or in the report with --json");
+  app.add_option("--csv", options.csv, "Write the breakdown to this file instead");
+  app.add_option("--sample", options.sample,
+                 "Targets on which an approximation is compared with the exact scores (default: 4096)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000000000000}));
   app.add_flag("--probe", options.probe,
                "Do not score: change targets, futures and later documents of some windows and see whether earlier "
                "probabilities stay the same bits and sum to 1");

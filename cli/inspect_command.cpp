@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/inspect_diff.h"
 #include "core/text.h"
+#include "eval/temperature.h"
 #include "pack/statistics.h"
 
 namespace par5 {
@@ -102,8 +103,12 @@ std::string table(const DecodedArtifact& decoded, const std::vector<Upgrade>& mo
   if (!report.other_streams.empty()) text += "other streams\n";
   for (const StreamReport& stream : report.other_streams) text += stream_line(stream);
   text += "\n" + size_table(report);
+  if (const auto source = temperature_source(decoded.artifact.extras))
+    text += "temperature " + shortest(decoded.artifact.temperature) + ", fitted on " + grouped(source->targets) +
+            " targets of the tokens " + source->data_sha256.substr(0, 12) + "…\n";
   for (const NamedEntry& entry : decoded.artifact.extras)
-    text += "key " + entry.name + " = " + value_json(entry.value).dump() + " (unknown to this par5)\n";
+    if (!entry.name.starts_with("temperature_"))
+      text += "key " + entry.name + " = " + value_json(entry.value).dump() + " (format version 1 has no number for it)\n";
   if (!more.empty()) text += "\n" + upgrades_table(more);
   return text;
 }
@@ -120,6 +125,9 @@ Result<Outcome> run(const std::string& path, const CommonOptions& common) {
   json["tokenizer_sha256"] =
       decoded.artifact.tokenizer_sha256.empty() ? Json(nullptr) : Json(decoded.artifact.tokenizer_sha256);
   json["temperature"] = decoded.artifact.temperature;
+  const auto source = temperature_source(decoded.artifact.extras);
+  json["temperature_fitted_on"] =
+      source ? Json{{"data_sha256", source->data_sha256}, {"targets", source->targets}} : Json(nullptr);
   json["self_test_windows"] = decoded.artifact.self_test.size();
   for (const ArtifactSection& section : report.sections)
     json["sections"].push_back({{"name", section.name}, {"offset", section.offset}, {"bytes", section.bytes}});

@@ -5,9 +5,12 @@
 #include "cli/artifact_text.h"
 #include "cli/checkpoint_input.h"
 #include "cli/commands.h"
+#include "cli/text_shards.h"
 #include "core/hash.h"
 #include "core/text.h"
+#include "eval/engine_scorer.h"
 #include "eval/self_test.h"
+#include "eval/temperature.h"
 
 namespace par5 {
 namespace {
@@ -18,6 +21,9 @@ struct Options : CheckpointOptions {
   std::string codecs;
   std::optional<double> max_seconds;
   bool matrix = false;
+  std::string fit_temperature;  // training data; empty: the temperature is 1
+  std::int64_t fit_targets = 16384;
+  std::string validation;
 };
 
 Result<EncodeOptions> encode_options(const Options& options, int effort, std::size_t threads) {
@@ -65,6 +71,38 @@ nlohmann::ordered_json error_json(const WeightError& error) {
   return {{"rms_percent", error.rms_percent}, {"max_percent", error.max_percent}};
 }
 
+// The data that --fit-temperature names; nothing where it is not there.
+Result<std::optional<EvalData>> temperature_data(const Options& options, const Artifact& artifact,
+                                                 std::size_t threads) {
+  if (options.fit_temperature.empty()) {
+    if (!options.validation.empty())
+      return usage_error("--val guards the data of --fit-temperature, which is not asked for", "--val");
+    return std::nullopt;
+  }
+  std::optional<Tokenizer> tokenizer;
+  if (artifact.tokenizer) {
+    P5_TRY(tokenizer, Tokenizer::from_data(*artifact.tokenizer));
+  }
+  P5_TRY(const TextShards shards, TextShards::of(options.fit_temperature, tokenizer, threads));
+  if (!options.validation.empty()) {
+    P5_TRY(const TextShards validation, TextShards::of(options.validation, tokenizer, threads));
+    P5_OK(check_no_validation(shards.folder(), options.fit_targets, validation.folder()));
+  }
+  P5_TRY(EvalData data, load_eval_data(shards.folder(), options.fit_targets));
+  P5_OK(check_vocabulary(data, artifact.model.model.vocab, artifact.tokenizer_sha256));
+  return data;
+}
+
+void add_temperature(Outcome& outcome, const TemperatureFit& fit) {
+  outcome.report["temperature_fit"] = {{"targets", fit.targets},
+                                       {"nats_per_token_before", fit.nats_before},
+                                       {"nats_per_token_after", fit.nats_after},
+                                       {"data_sha256", fit.data_sha256}};
+  outcome.text += "temperature " + shortest(fit.temperature) + ": " + fixed(fit.nats_before, 6) + " -> " +
+                  fixed(fit.nats_after, 6) + " nats a token on the " + grouped(fit.targets) +
+                  " training targets that it was fitted on\n";
+}
+
 // What was tried to make it fit, and what each step cost.
 void add_fit(Outcome& outcome, std::uint64_t cap_bytes, const std::vector<FitTrial>& trials) {
   nlohmann::ordered_json& fit = outcome.report["fit"];
@@ -96,23 +134,32 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   auto bits = static_cast<int>(values.quantizer.scale_bits);
   P5_TRY(const EncodeOptions encode,
          encode_options(options, static_cast<int>(values.pack.effort), common.threads));
-  const auto add_self_test = [&](Artifact& packed) -> Status {
-    P5_TRY(packed.self_test, make_self_test(packed.model, packed.temperature, common.threads));
+  P5_TRY(const std::optional<EvalData> training, temperature_data(options, artifact, common.threads));
+  std::optional<TemperatureFit> temperature;
+  // The temperature is the packed model's, and the self-test's bits are at that temperature.
+  const auto complete = [&](Artifact& packed) -> Status {
     packed.extras.push_back(arithmetic_version_entry());
+    if (training) {
+      P5_TRY(const auto scorer, EngineScorer::create(packed.model, {Arithmetic::fp32, {}, common.threads}));
+      P5_TRY(temperature, fit_temperature(*training, *scorer, packed.model.model.context, common.threads));
+      packed.temperature = temperature->temperature;
+      for (NamedEntry& entry : temperature_entries(*temperature)) packed.extras.push_back(std::move(entry));
+    }
+    P5_TRY(packed.self_test, make_self_test(packed.model, packed.temperature, common.threads));
     return {};
   };
   EncodedArtifact encoded;
   ScaleError cost;
   std::vector<FitTrial> trials;
   if (options.fit > 0) {
-    P5_TRY(FittedArtifact fitted, fit_artifact(artifact, bits, options.fit, encode, add_self_test));
+    P5_TRY(FittedArtifact fitted, fit_artifact(artifact, bits, options.fit, encode, complete));
     artifact = std::move(fitted.artifact);
     encoded = std::move(fitted.encoded);
     trials = std::move(fitted.trials);
     bits = static_cast<int>(artifact.model.quantizer.scale_bits);
   } else {
     if (bits < 16) cost = apply_scale_bits(artifact.model, bits);
-    P5_OK(add_self_test(artifact));
+    P5_OK(complete(artifact));
     P5_TRY(encoded, encode_artifact(artifact, encode));
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -126,6 +173,7 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   outcome.report["scale_bits"] = bits;
   if (bits < 16 && trials.empty())
     outcome.report["scale_error"] = {{"max_percent", cost.max_percent()}, {"rms_percent", cost.rms_percent()}};
+  outcome.report["temperature"] = artifact.temperature;
   outcome.report["tokenizer"] = artifact.tokenizer ? "stored" : "left out";
   outcome.report["tokenizer_sha256"] = artifact.tokenizer_sha256.empty()
                                            ? nlohmann::ordered_json(nullptr)
@@ -149,6 +197,7 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   else if (bits < 16)
     outcome.text += std::to_string(bits) + "-bit scales change weights by " + fixed(cost.rms_percent(), 2) +
                     " % (root mean square), at most " + fixed(cost.max_percent(), 2) + " %\n";
+  if (temperature) add_temperature(outcome, *temperature);
   if (!artifact.tokenizer)
     outcome.text +=
         options.no_tokenizer
@@ -166,6 +215,7 @@ Command pack_command() {
           "  par5 pack runs/demo -o model.par5\n"
           "  par5 pack foreign.safetensors --config configs/quinary-16mb.toml --scale-bits 5 -o model.par5\n"
           "  par5 pack runs/demo --fit 1000000 -o model.par5\n"
+          "  par5 pack runs/demo --fit-temperature shards/train --val shards/val -o model.par5\n"
           "  par5 pack runs/demo --codecs own -o model.par5\n"
           "  par5 pack runs/demo --effort 9 --matrix --json -o model.par5",
           [](CLI::App& app) -> Runner {
@@ -177,6 +227,15 @@ Command pack_command() {
                    "Most bytes that the file may have: coarser scales, then vectors, then fp8 tensors until it fits "
                    "(docs/sizes.md); exit status 1 and no file where it cannot")
                 ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+            app.add_option("--fit-temperature", options->fit_temperature,
+                           "Fit the temperature that logits are divided by on this training data (shards, or text where "
+                           "the tokenizer is stored), by the exact engine, and store it with the data's hash");
+            app.add_option("--fit-targets", options->fit_targets,
+                           "Targets at the data's beginning that the temperature is fitted on")
+                ->capture_default_str()
+                ->check(CLI::Range(std::int64_t{100}, std::int64_t{1000000000}));
+            app.add_option("--val", options->validation,
+                           "Validation data: refuses to fit where it shares a document with what is fitted on");
             app.add_option("--codecs", options->codecs,
                            "What may be used: a list of own, lzma, zstd, brotli, lzma2 (default: all of these) and lrzip, a program "
                            "that must be installed here and wherever the artifact is read");

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <new>
 
 #include "core/parallel.h"
@@ -191,6 +192,38 @@ Status Engine::append(Windows& windows, std::span<const WindowInput> inputs, con
   }
   for (const WindowInput& input : inputs)
     state.windows[static_cast<std::size_t>(input.window)].length += input.tokens.size();
+  return {};
+}
+
+Status Engine::forget(Windows& windows, std::int64_t window, std::int64_t count) const {
+  if (model().backbone == Backbone::gpt2)
+    return usage_error("a model with learned positions cannot forget the beginning of a window: its tokens cannot move");
+  if (window < 0 || window >= windows.count() || count < 0 || count > windows.length(window))
+    return usage_error("window " + std::to_string(window) + " has no " + std::to_string(count) + " tokens to forget");
+  const FloatState float_state;
+  const Windows::State& state = *windows.state_;
+  WindowCache& cache = windows.state_->windows[static_cast<std::size_t>(window)];
+  const auto forgotten = static_cast<std::size_t>(count);
+  if (forgotten == 0) return {};
+  cache.length -= forgotten;
+  if (cache.length == 0) return {};
+  // forgotten < capacity here, so that its angles are in the table.
+  const float* cosines = state.rope.cosines.data() + forgotten * state.rope.half;
+  const float* sines = state.rope.sines.data() + forgotten * state.rope.half;
+  for (std::size_t layer = 0; layer < cache.layers.size(); ++layer)
+    for (std::size_t head = 0; head < state.kv_heads; ++head)
+      for (std::size_t to = 0; to < cache.length; ++to) {
+        const std::size_t from = to + forgotten;
+        const float* old_key = state.key_panel(cache, layer, head, from / kKeyBlock) + from % kKeyBlock;
+        float* key = state.key_panel(cache, layer, head, to / kKeyBlock) + to % kKeyBlock;
+        for (std::size_t i = 0; i < state.rope.half; ++i) {
+          const float a = old_key[i * kKeyBlock], b = old_key[(state.rope.half + i) * kKeyBlock];
+          key[i * kKeyBlock] = std::fma(a, cosines[i], -(b * sines[i]));
+          key[(state.rope.half + i) * kKeyBlock] = std::fma(b, cosines[i], a * sines[i]);
+        }
+        std::copy_n(state.value_row(cache, layer, head, from), state.padded_head_width,
+                    state.value_row(cache, layer, head, to));
+      }
   return {};
 }
 

@@ -88,6 +88,11 @@ class Engine {
   using Sink = std::function<Status(std::int64_t first_row, std::int64_t rows, std::span<const float> logits)>;
   Status append(Windows& windows, std::span<const WindowInput> inputs, const Sink& sink);
 
+  // Forgets the first `count` tokens of a window: those behind them move to the front, and their keys turn back by as
+  // many positions. What follows is an approximation of a window that begins there: the kept keys and values were made
+  // when the forgotten tokens could be seen. A model with learned positions (gpt2) cannot do this: a usage error.
+  Status forget(Windows& windows, std::int64_t window, std::int64_t count) const;
+
   // Natural-log probabilities of rows of logits, row-major [rows, vocab], divided by the temperature (multiplied by
   // its reciprocal in binary32) and changed by what a learner of the output has learnt (engine/learner.h). `out` has as
   // many values; it may be the logits.

@@ -57,18 +57,20 @@ Result<std::unique_ptr<EngineScorer>> EngineScorer::create(const StoredModel& st
 
 std::string EngineScorer::name() const { return "exact " + std::string(arithmetic_name(engine_.arithmetic())); }
 
-Status EngineScorer::score(const WindowBatch& batch, const Sink& sink) {
-  const auto vocab_size = static_cast<std::size_t>(vocab());
-  return score_frequencies(batch, [&](std::int64_t first_row, std::int64_t rows, std::span<const std::uint64_t> frequencies,
-                                      std::span<const std::uint64_t> totals) {
+FrequencyScorer::FrequencySink EngineScorer::logs_to(const Sink& sink) {
+  return [this, &sink](std::int64_t first_row, std::int64_t rows, std::span<const std::uint64_t> frequencies,
+                       std::span<const std::uint64_t> totals) {
+    const auto vocab_size = static_cast<std::size_t>(vocab());
     log_probabilities_.resize(std::max(log_probabilities_.size(), frequencies.size()));
     const std::span<float> out(log_probabilities_.data(), frequencies.size());
     parallel_for(static_cast<std::size_t>(rows), engine_.threads(), [&](std::size_t r) {
       log_shares(frequencies.subspan(r * vocab_size, vocab_size), totals[r], out.subspan(r * vocab_size, vocab_size));
     });
     return sink(first_row, rows, out);
-  });
+  };
 }
+
+Status EngineScorer::score(const WindowBatch& batch, const Sink& sink) { return score_frequencies(batch, logs_to(sink)); }
 
 Status EngineScorer::score_frequencies(const WindowBatch& batch, const FrequencySink& sink) {
   if (batch.length < 1) return {};
@@ -91,16 +93,26 @@ Status EngineScorer::score_frequencies(const WindowBatch& batch, const Frequency
            range.first});
       rows += range.last - range.first;
     }
-    P5_OK(engine_.append(windows_, inputs, [&](std::int64_t row, std::int64_t count, std::span<const float> logits) {
-      frequencies_.resize(std::max(frequencies_.size(), logits.size()));
-      totals_.resize(std::max(totals_.size(), static_cast<std::size_t>(count)));
-      const std::span<std::uint64_t> frequencies(frequencies_.data(), logits.size());
-      engine_.frequencies(logits, temperature_, kFrequencyBits, frequencies, totals_);
-      return sink(scored + row, count, frequencies, std::span(totals_).first(static_cast<std::size_t>(count)));
-    }));
+    P5_OK(append_frequencies(windows_, inputs, scored, sink));
     scored += rows;
   }
   return {};
+}
+
+Status EngineScorer::append(Windows& windows, std::span<const WindowInput> inputs, std::int64_t first_row,
+                            const Sink& sink) {
+  return append_frequencies(windows, inputs, first_row, logs_to(sink));
+}
+
+Status EngineScorer::append_frequencies(Windows& windows, std::span<const WindowInput> inputs, std::int64_t first_row,
+                                        const FrequencySink& sink) {
+  return engine_.append(windows, inputs, [&](std::int64_t row, std::int64_t count, std::span<const float> logits) {
+    frequencies_.resize(std::max(frequencies_.size(), logits.size()));
+    totals_.resize(std::max(totals_.size(), static_cast<std::size_t>(count)));
+    const std::span<std::uint64_t> frequencies(frequencies_.data(), logits.size());
+    engine_.frequencies(logits, temperature_, kFrequencyBits, frequencies, totals_);
+    return sink(first_row + row, count, frequencies, std::span(totals_).first(static_cast<std::size_t>(count)));
+  });
 }
 
 }  // namespace par5

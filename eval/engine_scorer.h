@@ -28,9 +28,17 @@ class EngineScorer final : public FrequencyScorer {
   Status score(const WindowBatch& batch, const Sink& sink) override;
   Status score_frequencies(const WindowBatch& batch, const FrequencySink& sink) override;
 
+  // The same rows for texts that go on (Engine::append); the sink's rows are counted from `first_row`.
+  Status append(Windows& windows, std::span<const WindowInput> inputs, std::int64_t first_row, const Sink& sink);
+  const Engine& engine() const { return engine_; }
+
  private:
   EngineScorer(std::unique_ptr<Engine> engine, double temperature)
       : own_(std::move(engine)), engine_(*own_), temperature_(temperature) {}
+  // Takes frequencies and hands their logarithms on; lives no longer than `sink`.
+  FrequencySink logs_to(const Sink& sink);
+  Status append_frequencies(Windows& windows, std::span<const WindowInput> inputs, std::int64_t first_row,
+                            const FrequencySink& sink);
 
   std::unique_ptr<Engine> own_;
   Engine& engine_;

@@ -1,4 +1,4 @@
-// Two evaluations of the same targets, compared document by document.
+// Two evaluations of the same targets, compared document by document, or by whatever else is independent.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,17 @@ struct PairedDifference {
   std::int64_t documents = 0;
 };
 
-// `nats` and `reference` by target id - 1, of the same targets of `data`. Nothing where there are fewer than two
+// What one document adds: bits of difference and charged bytes.
+struct DifferencePart {
+  double bits = 0;
+  double bytes = 0;
+};
+// The estimator over parts. Nothing where there are fewer than two or no bytes.
+std::optional<PairedDifference> difference_of(std::span<const DifferencePart> parts);
+
+// The ledger's scores of both by target id - 1, of the same targets of `data`. Nothing where there are fewer than two
 // documents to compare.
-std::optional<PairedDifference> paired_difference(std::span<const float> nats, std::span<const float> reference,
-                                                  const EvalData& data);
+std::optional<PairedDifference> paired_difference(std::span<const std::uint32_t> units,
+                                                  std::span<const std::uint32_t> reference, const EvalData& data);
 
 }  // namespace par5

@@ -17,6 +17,10 @@ std::string signed_digits(double difference, int digits) {
 }
 std::string signed_bpb(double difference) { return signed_digits(difference, kBpbDigits); }
 
+std::string interval(double low, double high) {
+  return "[" + signed_digits(low, 6) + ", " + signed_digits(high, 6) + "]";
+}
+
 std::string pad_left(std::string text, std::size_t width) {
   return std::string(width > text.size() ? width - text.size() : 0, ' ') + text;
 }
@@ -37,6 +41,12 @@ const ScoreRow* reference_row(const std::vector<ScoreRow>& rows, const ScoreRow&
   const bool learns = mode_learns(row.mode) && !row.mode.no_learning;
   const ScoreRow* still = learns ? find_row(rows, {row.mode.kind, true}) : nullptr;
   return still ? still : &rows[0];
+}
+
+std::string approximation_line(const std::string& mode, const ApproximationError& error) {
+  return mode + " is not exact: on a sample of " + grouped(error.targets) + " targets it differs by " +
+         signed_bpb(error.bpb) + " bpb" + (error.low ? " " + interval(*error.low, *error.high) : "") +
+         " from sliding at stride " + std::to_string(error.stride) + " (" + fixed(error.exact_bpb, kBpbDigits) + ")\n";
 }
 
 // For each kind that learns: which part of its difference to chunked is window and which is learning.
@@ -69,6 +79,16 @@ Json row_json(const ScoreRow& row) {
   object["source_bytes"] = row.source_bytes ? Json(*row.source_bytes) : Json(nullptr);
   object["bpb_source"] = row.bpb_source() ? Json(*row.bpb_source()) : Json(nullptr);
   object["mode_seconds"] = row.seconds;
+  object["approximate"] = mode_approximates(row.mode);
+  if (row.approximation) {
+    const ApproximationError& error = *row.approximation;
+    object["approximates"] = {{"mode", "sliding"}, {"stride", error.stride}};
+    object["sample_targets"] = error.targets;
+    object["sample_difference"] = error.bpb;
+    object["sample_difference_low"] = error.low ? Json(*error.low) : Json(nullptr);
+    object["sample_difference_high"] = error.high ? Json(*error.high) : Json(nullptr);
+    object["sample_bpb_exact"] = error.exact_bpb;
+  }
   if (row.learning_rate) {
     object["learning_rate"] = *row.learning_rate;
     object["updates"] = row.updates;
@@ -85,7 +105,7 @@ Json eval_json(const std::vector<ScoreRow>& rows, const EvalData& data) {
     const ScoreRow* reference = reference_row(rows, row);
     entry["difference"] = reference ? row.bpb() - reference->bpb() : 0.0;
     entry["against"] = reference ? Json(mode_name(reference->mode)) : Json(nullptr);
-    const auto paired = reference ? paired_difference(row.target_nats, reference->target_nats, data) : std::nullopt;
+    const auto paired = reference ? paired_difference(row.target_units, reference->target_units, data) : std::nullopt;
     entry["difference_low"] = paired ? Json(paired->low) : Json(nullptr);
     entry["difference_high"] = paired ? Json(paired->high) : Json(nullptr);
     object["rows"].push_back(entry);
@@ -121,14 +141,16 @@ std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data) {
                "95 % by document", "against");
   for (const ScoreRow& row : rows) {
     const ScoreRow* reference = reference_row(rows, row);
-    const auto paired = reference ? paired_difference(row.target_nats, reference->target_nats, data) : std::nullopt;
+    const auto paired = reference ? paired_difference(row.target_units, reference->target_units, data) : std::nullopt;
     text += line(mode_name(row.mode), std::to_string(row.window), std::to_string(row.stride),
                  fixed(row.bpb(), kBpbDigits), fixed(row.nats_per_token(), kBpbDigits),
                  row.bpb_source() ? fixed(*row.bpb_source(), kBpbDigits) : "-", fixed(row.seconds, 1),
                  reference ? signed_bpb(row.bpb() - reference->bpb()) : "",
-                 paired ? "[" + signed_digits(paired->low, 6) + ", " + signed_digits(paired->high, 6) + "]" : "",
+                 paired ? interval(paired->low, paired->high) : "",
                  reference ? mode_name(reference->mode) : "");
   }
+  for (const ScoreRow& row : rows)
+    if (row.approximation) text += approximation_line(mode_name(row.mode), *row.approximation);
   for (const ScoreRow& row : rows)
     if (!row.ledger_sha256.empty()) text += "ledger of " + mode_name(row.mode) + ": head hash " + row.ledger_sha256 + "\n";
   return text + attribution(rows);

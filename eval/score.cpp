@@ -1,6 +1,7 @@
 #include "eval/score.h"
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <numbers>
 
@@ -33,6 +34,19 @@ std::vector<Mode> all_modes() {
     modes.push_back(mode_learns({kind}) ? Mode{kind, true} : Mode{kind, false, true});
   }
   return modes;
+}
+
+// "sliding~256" or "sliding~stream".
+Result<Mode> approximate_mode(std::string_view name, std::size_t wave) {
+  const std::string_view how = name.substr(wave + 1);
+  Mode mode{ModeKind::sliding};
+  mode.stream = how == "stream";
+  const auto [end, error] = std::from_chars(how.data(), how.data() + how.size(), mode.approximate_stride);
+  const bool number = error == std::errc() && end == how.data() + how.size() && mode.approximate_stride > 0;
+  if (name.substr(0, wave) == "sliding" && mode.stream != number) return mode;
+  return usage_error("'" + std::string(name) +
+                     "' is no approximation; there are sliding~STRIDE (a larger stride) and sliding~stream (keys and "
+                     "values are kept)");
 }
 
 // Nothing is carried from one document to the next, so their windows may be scored in any order.
@@ -76,11 +90,17 @@ Result<std::vector<TttRound>> make_rounds(const EvalData& data, const std::vecto
 
 std::string mode_name(const Mode& mode) {
   for (const auto& [kind, name] : kind_names())
-    if (kind == mode.kind) return std::string(name) + (mode.no_learning ? "@lr=0" : mode.unit_temperature ? "@T=1" : "");
+    if (kind == mode.kind)
+      return name + (mode.stream                   ? std::string("~stream")
+                     : mode.approximate_stride > 0 ? "~" + std::to_string(mode.approximate_stride)
+                     : mode.no_learning            ? "@lr=0"
+                     : mode.unit_temperature       ? "@T=1"
+                                                   : "");
   return "";
 }
 
 Result<Mode> mode_from_name(std::string_view name) {
+  if (const std::size_t wave = name.find('~'); wave != std::string_view::npos) return approximate_mode(name, wave);
   std::vector<std::string> names;
   for (const Mode& mode : all_modes()) {
     names.push_back(mode_name(mode));
@@ -88,6 +108,7 @@ Result<Mode> mode_from_name(std::string_view name) {
   }
   const std::string near = nearest_name(name, names);
   return usage_error("'" + std::string(name) + "' is not a mode of evaluation; there are " + join(names, ", ") +
+                     ", sliding~STRIDE, sliding~stream" +
                      (near.empty() ? "" : "; did you mean '" + near + "'?"));
 }
 
@@ -126,6 +147,7 @@ std::optional<double> ScoreRow::bpb_source() const {
 
 Result<std::vector<Window>> mode_plan(const EvalData& data, const Mode& mode, std::int64_t targets,
                                       std::int64_t window, std::int64_t stride) {
+  if (mode.stream) return chunked_plan(targets, stride);
   if (!is_document(mode.kind) && mode.kind != ModeKind::ttt_lora) return sliding_plan(targets, window, stride);
   P5_TRY(std::vector<Window> windows, document_plan(data.tokens, targets, data.bos, window, stride));
   // What is learnt is carried from window to window: one stream.
@@ -142,8 +164,13 @@ Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSett
   ScoreRow row;
   row.mode = mode;
   row.window = settings.window;
-  row.stride = has_disjoint_windows(mode.kind) ? settings.window : settings.stride;
+  row.stride = has_disjoint_windows(mode.kind)  ? settings.window
+               : mode.approximate_stride > 0 ? mode.approximate_stride
+                                             : settings.stride;
   row.engine = scorer.name();
+  if (settings.ledger && mode_approximates(mode))
+    return usage_error(mode_name(mode) + " is an approximation, and a ledger is a claim: only exact modes have one",
+                       "--ledger");
   if (row.window < 1) return usage_error("the window must be at least 1 token", "eval.window");
   row.targets = settings.compat ? compat_targets(data.targets(), row.window) : data.targets();
   row.dropped_targets = data.targets() - row.targets;
@@ -189,8 +216,7 @@ Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSett
     row.ledger_sha256 = hex(head);
   }
   row.updates = ledger.updates();
-  row.target_nats.reserve(ledger.units().size());
-  for (const std::uint32_t units : ledger.units()) row.target_nats.push_back(static_cast<float>(ledger_nats(units)));
+  row.target_units.assign(ledger.units().begin(), ledger.units().end());
   row.nats = ledger_nats(ledger.total_units());
   row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return row;

@@ -10,6 +10,7 @@
 #include "core/config.h"
 #include "core/file.h"
 #include "eval/eval_data.h"
+#include "eval/ledger.h"
 #include "eval/plan.h"
 #include "eval/scorer.h"
 
@@ -21,15 +22,21 @@ struct Mode {
   ModeKind kind = ModeKind::chunked;
   bool no_learning = false;  // of a kind that learns: the same windows at learning rate 0
   bool unit_temperature = false;  // of a kind that does not: logits as they are, not divided by the stored temperature
+  // Sliding alone, done approximately (eval/approximate.h): with windows every so many tokens instead of every stride …
+  std::int64_t approximate_stride = 0;
+  // … or as one text whose keys and values are kept (eval/stream_scorer.h).
+  bool stream = false;
   bool operator==(const Mode&) const = default;
 };
 
 // "chunked", "sliding", "document", "document:sliding"; "ttt:scalars", "ttt:model", "ttt:lora", "ttt:phased", "online",
-// each of these also with "@lr=0"; those that do not learn also with "@T=1".
+// each of these also with "@lr=0"; those that do not learn also with "@T=1"; approximations "sliding~256" and
+// "sliding~stream".
 std::string mode_name(const Mode& mode);
 Result<Mode> mode_from_name(std::string_view name);
 // Whether the mode needs a learner.
 inline bool mode_learns(const Mode& mode) { return mode.kind >= ModeKind::ttt_scalars; }
+inline bool mode_approximates(const Mode& mode) { return mode.approximate_stride > 0 || mode.stream; }
 // The rows of `eval --ladder`: chunked, sliding, document, document:sliding, then every kind that learns, each behind
 // its own arm at learning rate 0. Scalars are left out where the model has none; sliding is there with and without the
 // model's temperature where it stores one.
@@ -61,6 +68,15 @@ struct EvalSettings {
   const TttConfig& learning(ModeKind kind) const;
 };
 
+// How far an approximation is from what it stands for, on a sample of targets that both scored.
+struct ApproximationError {
+  std::int64_t stride = 0;  // of the exact sliding windows
+  std::int64_t targets = 0;
+  double bpb = 0;        // approximate less exact, in bits per charged byte of the sample
+  std::optional<double> low, high;  // 95 % interval over the sampled windows, where there are two or more
+  double exact_bpb = 0;  // of the sample
+};
+
 // One evaluated mode.
 struct ScoreRow {
   Mode mode;
@@ -77,9 +93,13 @@ struct ScoreRow {
   std::optional<double> learning_rate;  // of a mode that learns, before its schedule
   std::int64_t updates = 0;
   std::int64_t adapted_values = 0;
-  std::vector<float> target_nats;  // by target id - 1
+  std::vector<std::uint32_t> target_units;  // the ledger's scores, by target id - 1
+  std::optional<ApproximationError> approximation;  // always there in a mode that approximates
   std::string ledger_sha256;       // head hash of the ledger's file; empty: none was written
 
+  float target_nats(std::int64_t target) const {
+    return static_cast<float>(ledger_nats(target_units[static_cast<std::size_t>(target - 1)]));
+  }
   // Bits per charged byte: nats / (ln 2 · bytes).
   double bpb() const;
   double nats_per_token() const { return nats / static_cast<double>(targets); }
@@ -87,12 +107,14 @@ struct ScoreRow {
   std::optional<double> bpb_source() const;
 };
 
-// The windows of a mode, in the order in which they are scored. `window` and `stride` as in a ScoreRow.
+// The windows of a mode, in the order in which they are scored. `window` and `stride` as in a ScoreRow: those of
+// what is run, also where it is an approximation.
 Result<std::vector<Window>> mode_plan(const EvalData& data, const Mode& mode, std::int64_t targets,
                                       std::int64_t window, std::int64_t stride);
 
 // Scores the data in one mode. TTT modes need a learner, which is the scorer's own model; it is reset before and
-// after. The window is checked against nothing but 1: whether positions reach that far is the model's to say.
+// after. The window is checked against nothing but 1: whether positions reach that far is the model's to say. Modes
+// that approximate go through run_approximate (eval/approximate.h), which measures their error.
 Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSettings& settings, Scorer& scorer,
                           Learner* learner);
 

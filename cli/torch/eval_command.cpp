@@ -1,11 +1,12 @@
 #include "cli/eval_options.h"
+#include "cli/eval_outcome.h"
 #include "cli/probe_report.h"
 #include "cli/torch/torch_commands.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "eval/approximate.h"
 #include "eval/model_file.h"
 #include "eval/online.h"
-#include "eval/report.h"
 #include "eval/torch/torch_learner.h"
 #include "eval/torch/torch_scorer.h"
 #include "model/runtime.h"
@@ -14,7 +15,11 @@ namespace par5 {
 namespace {
 
 Result<ScoreRow> run_one(const EvalData& data, const Mode& mode, const EvalSettings& settings, double z_loss,
-                         TorchScorer& scorer) {
+                         TorchScorer& scorer, std::int64_t sample) {
+  if (mode.stream)
+    return usage_error(mode_name(mode) + " keeps keys and values from window to window, which only --engine exact does",
+                       "--mode");
+  if (mode_approximates(mode)) return run_approximate(data, mode, settings, scorer, scorer, sample);
   if (!mode_learns(mode)) return run_mode(data, mode, settings, scorer, nullptr);
   if (mode.kind == ModeKind::online) {
     P5_TRY(const std::unique_ptr<OnlineAdapter> adapter, OnlineAdapter::create(scorer, settings.online));
@@ -28,6 +33,7 @@ Result<ScoreRow> run_one(const EvalData& data, const Mode& mode, const EvalSetti
 Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   P5_TRY(std::vector<Mode> modes, eval_modes(options));
   P5_TRY(const Config config, eval_config(options));
+  P5_TRY(const auto breakdown, asked_breakdown(options, common));
   P5_TRY(const EvalData data, load_eval_data(options.data, options.max_targets));
   P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, options.assignments, common.threads));
   P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
@@ -51,14 +57,11 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
     const double temperature = mode.unit_temperature ? 1.0 : model.temperature;
     scorer->set_temperature(temperature);
     P5_TRY(settings.ledger, ledger_options(options, common, mode, modes.size(), temperature));
-    P5_TRY(ScoreRow row, run_one(data, mode, settings, config.train.z_loss, *scorer));
+    P5_TRY(ScoreRow row, run_one(data, mode, settings, config.train.z_loss, *scorer, options.sample));
     rows.push_back(std::move(row));
   }
-  Outcome outcome;
-  outcome.report = eval_json(rows, data);
-  outcome.report["temperature"] = model.temperature;
+  P5_TRY(Outcome outcome, eval_outcome(rows, data, model, breakdown, options, common));
   outcome.report["kernel"] = describe_runtime().cpu_capability;
-  outcome.text = eval_text(rows, data);
   return outcome;
 }
 

@@ -89,7 +89,7 @@ TEST(EngineScorer, EveryModeGivesTheSameScoresForEveryKernelAndBatch) {
   data.available_targets = data.targets();
   for (const ModeKind kind :
        {ModeKind::chunked, ModeKind::sliding, ModeKind::document, ModeKind::document_sliding}) {
-    std::vector<float> reference;
+    std::vector<std::uint32_t> reference;
     for (const std::string& kernel : kernel_names())
       for (const std::int64_t batch : {64, 1000}) {
         EvalSettings settings;
@@ -99,8 +99,8 @@ TEST(EngineScorer, EveryModeGivesTheSameScoresForEveryKernelAndBatch) {
         auto scorer = EngineScorer::create(model, {Arithmetic::int8, kernel, 1}).value();
         const auto row = run_mode(data, {kind}, settings, *scorer, nullptr);
         ASSERT_TRUE(row) << row.error().message;
-        if (reference.empty()) reference = row->target_nats;
-        EXPECT_EQ(row->target_nats, reference) << mode_name({kind}) << " " << kernel << " " << batch;
+        if (reference.empty()) reference = row->target_units;
+        EXPECT_EQ(row->target_units, reference) << mode_name({kind}) << " " << kernel << " " << batch;
       }
   }
 }

@@ -84,7 +84,7 @@ TEST_F(LedgerTest, WhatIsWrittenIsWhatHappened) {
       for (const LedgerEvent& event : (*block)->events)
         for (std::int64_t t = event.first_target; event.kind == LedgerEvent::Kind::scored && t < event.end_target; ++t, ++i) {
           EXPECT_EQ((*block)->bytes[i], target_bytes(data, t));
-          EXPECT_FLOAT_EQ(static_cast<float>(ledger_nats((*block)->units[i])), row->target_nats[static_cast<std::size_t>(t - 1)]);
+          EXPECT_FLOAT_EQ(static_cast<float>(ledger_nats((*block)->units[i])), row->target_nats(t));
         }
     }
   }

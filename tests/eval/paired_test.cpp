@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <numbers>
 
 namespace par5 {
 namespace {
@@ -20,13 +19,16 @@ EvalData three_documents() {
 
 TEST(PairedDifference, IsTheRatioEstimatorByDocument) {
   const EvalData data = three_documents();
-  const std::vector<float> a = {1, 2, 3, 4, 5, 6, 7, 8}, b = {1.5f, 2, 3, 3, 5.5f, 6, 7, 6};
+  // In units of 2^-22 bits.
+  std::vector<std::uint32_t> a, b;
+  for (const double bits : {1., 2., 3., 4., 5., 6., 7., 8.}) a.push_back(static_cast<std::uint32_t>(bits * 0x1p22));
+  for (const double bits : {1.5, 2., 3., 3., 5.5, 6., 7., 6.}) b.push_back(static_cast<std::uint32_t>(bits * 0x1p22));
   const auto paired = paired_difference(a, b, data);
   ASSERT_TRUE(paired);
-  // Bits of difference by document: -0.5, 0.5 and 2 over ln 2; bytes: 4, 2, 6.
-  const double unit = 1 / std::numbers::ln2, ratio = 2 * unit / 12;
+  // Bits of difference by document: -0.5, 0.5 and 2; bytes: 4, 2, 6.
+  const double ratio = 2.0 / 12;
   EXPECT_NEAR(paired->bpb, ratio, 1e-12);
-  const double residuals[] = {-0.5 * unit - 4 * ratio, 0.5 * unit - 2 * ratio, 2 * unit - 6 * ratio};
+  const double residuals[] = {-0.5 - 4 * ratio, 0.5 - 2 * ratio, 2 - 6 * ratio};
   double squares = 0;
   for (const double residual : residuals) squares += residual * residual;
   const double margin = 1.96 * std::sqrt(1.5 * squares) / 12;
@@ -37,9 +39,9 @@ TEST(PairedDifference, IsTheRatioEstimatorByDocument) {
 
 TEST(PairedDifference, NeedsTwoDocumentsAndTheSameTargets) {
   EvalData data = three_documents();
-  EXPECT_FALSE(paired_difference(std::vector<float>(2, 1), std::vector<float>(2, 1), data));
-  EXPECT_FALSE(paired_difference(std::vector<float>(8, 1), std::vector<float>(7, 1), data));
-  const auto equal = paired_difference(std::vector<float>(8, 1), std::vector<float>(8, 1), data);
+  EXPECT_FALSE(paired_difference(std::vector<std::uint32_t>(2, 1), std::vector<std::uint32_t>(2, 1), data));
+  EXPECT_FALSE(paired_difference(std::vector<std::uint32_t>(8, 1), std::vector<std::uint32_t>(7, 1), data));
+  const auto equal = paired_difference(std::vector<std::uint32_t>(8, 1), std::vector<std::uint32_t>(8, 1), data);
   ASSERT_TRUE(equal);
   EXPECT_EQ(equal->bpb, 0);
   EXPECT_EQ(equal->low, 0);

@@ -41,7 +41,7 @@ TEST(Score, ChunkedAgreesWithTheDefinition) {
   std::int64_t bytes = 0;
   for (std::int64_t t = 1; t <= 101; ++t) {
     const double one = slow_nats(data, model, t, (t - 1) / 16 * 16);
-    EXPECT_FLOAT_EQ(row->target_nats[static_cast<std::size_t>(t - 1)], static_cast<float>(one));
+    EXPECT_FLOAT_EQ(row->target_nats(t), static_cast<float>(one));
     nats += one;
     const std::uint16_t token = data.tokens[static_cast<std::size_t>(t)],
                         previous = data.tokens[static_cast<std::size_t>(t - 1)];
@@ -63,7 +63,7 @@ TEST(Score, SlidingAgreesWithTheDefinition) {
   ASSERT_TRUE(row);
   for (std::int64_t t = 1; t <= 101; ++t) {
     const std::int64_t later = t <= window ? 0 : (t - window + stride - 1) / stride;
-    EXPECT_FLOAT_EQ(row->target_nats[static_cast<std::size_t>(t - 1)],
+    EXPECT_FLOAT_EQ(row->target_nats(t),
                     static_cast<float>(slow_nats(data, model, t, later * stride)))
         << t;
   }
@@ -77,7 +77,7 @@ TEST(Score, DocumentsAreScoredAsIfAlone) {
   std::int64_t begin = 0;
   for (std::int64_t t = 1; t <= 200; ++t) {
     if (data.tokens[static_cast<std::size_t>(t - 1)] == data.bos) begin = t - 1;
-    EXPECT_FLOAT_EQ(row->target_nats[static_cast<std::size_t>(t - 1)],
+    EXPECT_FLOAT_EQ(row->target_nats(t),
                     static_cast<float>(slow_nats(data, model, t, begin + (t - 1 - begin) / 8 * 8)))
         << t;
   }
@@ -87,7 +87,7 @@ TEST(Score, BatchSizeChangesNothing) {
   const EvalData data = random_data(150, 4);
   for (const Mode& mode : {Mode{ModeKind::chunked}, Mode{ModeKind::sliding}, Mode{ModeKind::document},
                            Mode{ModeKind::document_sliding}, Mode{ModeKind::ttt_scalars}}) {
-    std::vector<float> first;
+    std::vector<std::uint32_t> first;
     for (const std::int64_t batch_tokens : {1, 16, 7 * 16, 32 * 16, 100000}) {
       FakeModel model(kVocab);
       EvalSettings options = settings(16, 4, batch_tokens);
@@ -95,8 +95,8 @@ TEST(Score, BatchSizeChangesNothing) {
       const auto row = run_mode(data, mode, options, model, &model);
       ASSERT_TRUE(row);
       EXPECT_LE(model.largest_batch, std::max<std::int64_t>(batch_tokens, 16));
-      if (first.empty()) first = row->target_nats;
-      EXPECT_EQ(row->target_nats, first) << mode_name(mode) << " " << batch_tokens;
+      if (first.empty()) first = row->target_units;
+      EXPECT_EQ(row->target_units, first) << mode_name(mode) << " " << batch_tokens;
     }
   }
 }
@@ -113,7 +113,7 @@ TEST(Score, CompatDropsTheTailAndSaysSo) {
   EXPECT_EQ(cut->targets, 96);
   EXPECT_EQ(cut->dropped_targets, 5);
   EXPECT_EQ(cut->bytes, charged_bytes(data, 96));
-  EXPECT_TRUE(std::equal(cut->target_nats.begin(), cut->target_nats.end(), whole->target_nats.begin()));
+  EXPECT_TRUE(std::equal(cut->target_units.begin(), cut->target_units.end(), whole->target_units.begin()));
   EXPECT_TRUE(whole->bpb_source());
   EXPECT_FALSE(cut->bpb_source());
   options.window = 102;
@@ -158,12 +158,12 @@ TEST(Score, LearningRateZeroRunsTheSameCodeAndIsPlainSliding) {
   const auto learning = run_mode(data, {ModeKind::ttt_scalars}, options, model, &model);
   const auto still = run_mode(data, {ModeKind::ttt_scalars, true}, options, model, &model);
   ASSERT_TRUE(sliding && learning && still);
-  EXPECT_EQ(still->target_nats, sliding->target_nats);
-  EXPECT_NE(learning->target_nats, sliding->target_nats);
+  EXPECT_EQ(still->target_units, sliding->target_units);
+  EXPECT_NE(learning->target_units, sliding->target_units);
   EXPECT_EQ(still->updates, learning->updates);
   EXPECT_EQ(still->learning_rate, 0);
   // The first chunk is scored before anything is learnt.
-  EXPECT_TRUE(std::equal(still->target_nats.begin(), still->target_nats.begin() + 32, learning->target_nats.begin()));
+  EXPECT_TRUE(std::equal(still->target_units.begin(), still->target_units.begin() + 32, learning->target_units.begin()));
 }
 
 TEST(Score, ModesHaveNames) {

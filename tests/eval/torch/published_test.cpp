@@ -127,7 +127,7 @@ TEST_F(Published, FirstTargetsFromCheckpointAndArtifact) {
   EXPECT_NEAR(before.nats_per_token(), 3.8843227, 1e-4);
   EXPECT_NEAR(before.bpb(), 1.6874351, 1e-4);
   const ScoreRow after = score(packed(stored), first, {ModeKind::chunked});
-  EXPECT_EQ(after.target_nats, before.target_nats);  // every target, bit for bit
+  EXPECT_EQ(after.target_units, before.target_units);  // every target, bit for bit
   EXPECT_EQ(after.bpb(), before.bpb());
 }
 
@@ -136,7 +136,7 @@ TEST_F(Published, FirstTargetsWithPublishedAngles) {
   const StoredModel stored = checkpoint("bfloat16");
   const ScoreRow before = score(stored, first, {ModeKind::chunked});
   EXPECT_NEAR(before.bpb(), 1.69666, 1e-3);
-  EXPECT_EQ(score(packed(stored), first, {ModeKind::chunked}).target_nats, before.target_nats);
+  EXPECT_EQ(score(packed(stored), first, {ModeKind::chunked}).target_units, before.target_units);
 }
 
 TEST_F(Published, CommandGivesTheSame) {
@@ -166,7 +166,7 @@ TEST_F(Published, LongWholeVal) {
   EXPECT_EQ(before.bytes, 2339693);
   EXPECT_NEAR(before.bpb(), 1.72644, 1e-3);
   std::printf("whole val, chunked: %.8f bpb, %.1f s\n", before.bpb(), before.seconds);
-  EXPECT_EQ(score(packed(stored), all, {ModeKind::chunked}).target_nats, before.target_nats);
+  EXPECT_EQ(score(packed(stored), all, {ModeKind::chunked}).target_units, before.target_units);
   const ScoreRow compat = score(stored, all, {ModeKind::chunked}, true);
   EXPECT_EQ(compat.targets, 718336);
   EXPECT_EQ(compat.bytes, 2338036);
@@ -197,7 +197,7 @@ TEST_F(Published, LongLearningHelpsOnTheWholeVal) {
     if (auto* quantized = std::get_if<QuantizedTensor>(&tensor.data)) apply_scale_bits(*quantized, 5);
   const ScoreRow still = score(stored, all, {ModeKind::ttt_model, true}, false, 512);
   const ScoreRow learning = score(stored, all, {ModeKind::ttt_model}, false, 512);
-  const auto paired = paired_difference(learning.target_nats, still.target_nats, all);
+  const auto paired = paired_difference(learning.target_units, still.target_units, all);
   ASSERT_TRUE(paired);
   std::printf("whole val, ttt:model in disjoint windows: %.8f, without learning %.8f, %.6f [%.6f, %.6f]\n", learning.bpb(),
               still.bpb(), paired->bpb, paired->low, paired->high);

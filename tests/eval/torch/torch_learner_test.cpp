@@ -243,9 +243,9 @@ TEST(TorchLearner, RateZeroScoresAsWithoutLearningBitForBit) {
     const auto learning = run_mode(data, {kind}, options, *scorer, learner.get());
     const auto again = run_mode(data, {kind}, options, *scorer, learner.get());
     ASSERT_TRUE(sliding && still && learning && again) << mode_name({kind});
-    EXPECT_EQ(still->target_nats, sliding->target_nats) << mode_name({kind});
-    EXPECT_NE(learning->target_nats, sliding->target_nats) << mode_name({kind});
-    EXPECT_EQ(learning->target_nats, again->target_nats) << mode_name({kind});
+    EXPECT_EQ(still->target_units, sliding->target_units) << mode_name({kind});
+    EXPECT_NE(learning->target_units, sliding->target_units) << mode_name({kind});
+    EXPECT_EQ(learning->target_units, again->target_units) << mode_name({kind});
     EXPECT_GT(learning->updates, 0);
     EXPECT_EQ(still->updates, learning->updates);
   }
@@ -281,12 +281,12 @@ TEST(TorchLearner, LoraStartsAnewInEveryDocumentUnlessCarried) {
   std::int64_t position = 0, first_chunks = 0, carried_moves = 0, later_moves = 0;
   for (std::size_t t = 1; t <= 200; ++t, ++position) {
     if (data.tokens[t - 1] == data.bos) position = 0;
-    const bool moved = anew->target_nats[t - 1] != still->target_nats[t - 1];
+    const bool moved = anew->target_units[t - 1] != still->target_units[t - 1];
     // A window of 16 may be scored whole before the first chunk of 8 is over.
     if (position < 8) {
       ++first_chunks;
       EXPECT_FALSE(moved) << t;
-      carried_moves += carried->target_nats[t - 1] != still->target_nats[t - 1];
+      carried_moves += carried->target_units[t - 1] != still->target_units[t - 1];
     } else {
       later_moves += moved;
     }
