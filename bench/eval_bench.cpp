@@ -3,14 +3,16 @@
 // eval.1: TorchScorer (head and last block for scored positions only, the first block's per-token work shared between
 //         windows, fused kernels) against the published program's way: every position of every window through plain
 //         LibTorch operations and the whole head. The baseline also runs in a process of its own with malloc as it is.
-// eval.2: gradients of the calibration tensors alone against gradients of all weights; the updates must be equal.
+// eval.2: gradients of the calibration tensors alone against gradients of all weights, by the same kernels, so that the
+//         updates must be equal; and against all gradients by plain LibTorch operations, for information.
+// eval.4: (long, where the shared data is) learning beside its own arm at learning rate 0, on enwiki-long's whole val.
+// eval.5: the largest difference in bpb between batches of 1, 7 and 32 windows and 1 and 2 threads.
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
 #include <random>
 
@@ -169,7 +171,8 @@ bool bench_scoring(const Case& shape, const char* program, bench::Figures& figur
 
 // One step of SGD on the calibration tensors with all weights' gradients at hand.
 struct FullGradients {
-  explicit FullGradients(const StoredModel& stored) : network(stored.model, torch::kCPU, torch::kFloat32) {
+  FullGradients(const StoredModel& stored, Kernels kernels)
+      : network(stored.model, torch::kCPU, torch::kFloat32, kernels) {
     if (!network.load(stored)) std::abort();
     network.require_gradients(true, true);
   }
@@ -202,23 +205,25 @@ bool bench_learning(const Case& shape, bench::Figures& figures) {
   auto learner = TorchLearner::create((*scorer)->network(), torch_learner_options(ModeKind::ttt_scalars, {}, 1e-4));
   auto broker = TokenBroker::create(tokens, kWindows * kWindow);
   if (!learner || !broker || !broker->score(**scorer, *chunked_plan(kWindows * kWindow, kWindow), kWindow, nullptr)) return false;
-  FullGradients full(stored);
+  FullGradients full(stored, Kernels::automatic), plain(stored, Kernels::eager);
   torch::Tensor inputs = torch::empty({kWindows, kWindow}, torch::kInt64), targets = torch::empty_like(inputs);
   for (std::int64_t i = 0; i < kWindows * kWindow; ++i) {
     inputs.data_ptr<std::int64_t>()[i] = tokens[static_cast<std::size_t>(i)];
     targets.data_ptr<std::int64_t>()[i] = tokens[static_cast<std::size_t>(i) + 1];
   }
-  std::vector<double> all, scalars;
-  constexpr int kRepetitions = 3;
+  std::vector<double> all, scalars, published;
+  constexpr int kRepetitions = 5;
   const TttConfig ttt;
   for (int i = 0; i <= kRepetitions; ++i) {
     const double first = measure([&] { full.step(inputs, targets, ttt, ttt.lr); });
     const double second = measure([&] {
       if (!broker->learn(**learner, 1, kWindows, kWindow, ttt.lr)) std::abort();
     });
+    const double third = measure([&] { plain.step(inputs, targets, ttt, ttt.lr); });
     if (i == 0) continue;
     all.push_back(first);
     scalars.push_back(second);
+    published.push_back(third);
   }
   for (std::size_t w = 0; w < full.network.weights().size(); ++w)
     if (!torch::equal(full.network.weights()[w].effective, (*scorer)->network().weights()[w].effective)) {
@@ -230,6 +235,72 @@ bool bench_learning(const Case& shape, bench::Figures& figures) {
                1.4, {}, bench::Better::higher, 1, kRepetitions,
                *std::min_element(all.begin(), all.end()) / *std::min_element(scalars.begin(), scalars.end()), ratio,
                std::to_string((*learner)->adapted_values()) + " values, updates equal bit for bit"});
+  const double plainly = bench::median(published) / bench::median(scalars);
+  figures.add({"eval.2", "scalars-only learning, d " + std::to_string(shape.width) + ": times all gradients by plain operations", plainly,
+               "x", {}, {}, bench::Better::higher, 1, kRepetitions,
+               *std::min_element(published.begin(), published.end()) / *std::min_element(scalars.begin(), scalars.end()), plainly,
+               "for information"});
+  return true;
+}
+
+// Bits per target of one pass over disjoint windows.
+double bits_per_target(const StoredModel& stored, const std::vector<std::uint16_t>& tokens, std::int64_t window,
+                       std::int64_t batch, int threads) {
+  set_threads(threads);
+  const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
+  auto scorer = TorchScorer::create(stored, {});
+  auto broker = TokenBroker::create(tokens, targets);
+  if (!scorer || !broker || !broker->score(**scorer, *chunked_plan(targets, window), batch * window, nullptr)) std::abort();
+  return ledger_bits(broker->ledger().total_units()) / static_cast<double>(targets);
+}
+
+void bench_agreement(bench::Figures& figures) {
+  constexpr std::int64_t kShort = 128;
+  const StoredModel stored = random_model(kNarrow);
+  const std::vector<std::uint16_t> tokens = random_tokens(32 * kShort + 1);
+  double lowest = 1e300, highest = 0;
+  for (const int threads : {1, 2})
+    for (const std::int64_t batch : {1, 7, 32}) {
+      const double bits = bits_per_target(stored, tokens, kShort, batch, threads);
+      lowest = std::min(lowest, bits);
+      highest = std::max(highest, bits);
+    }
+  set_threads(1);
+  const double eighth = std::pow(10.0, std::ceil(std::log10(highest)) - 8);
+  const double difference = (highest - lowest) / eighth;
+  figures.add({"eval.5", "bits a target, batches of 1, 7, 32 and 1, 2 threads: spread", difference, "8th digit", 0.5, {},
+               bench::Better::lower, 2, 6, difference, difference,
+               fixed(highest, 8) + " bits a target, d 192; a resumed pass is the same bit for bit (par5-test-eval-torch)"});
+}
+
+std::string shared_path(const std::string& name) {
+  const char* folder = std::getenv("PAR5_SHARED");
+  return join_path(folder ? folder : PAR5_SOURCE_DIR "/../shared", name);
+}
+
+// Learning on the whole validation split against the same windows without, by the program that users call.
+bool bench_whole_split(bench::Figures& figures) {
+  const std::string checkpoint = shared_path("data/checkpoints/quinary-small-trained.safetensors");
+  if (!file_exists(checkpoint)) {
+    std::printf("eval.4 needs %s\n", checkpoint.c_str());
+    return true;
+  }
+  const std::string command = "'" PAR5_PROGRAM "' eval '" + checkpoint + "' --config '" PAR5_SOURCE_DIR
+                              "/configs/quinary-small.toml' --data '" + shared_path("data/corpora/enwiki-long/val.jsonl.xz") +
+                              "' --tokenizer '" + shared_path("data/tokenizers/enwiki_4096.model") +
+                              "' --stride 512 --mode ttt:model@lr=0,ttt:model --json -q";
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  if (!pipe) return false;
+  std::string text;
+  char buffer[4096];
+  for (std::size_t count = 0; (count = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) text.append(buffer, count);
+  if (::pclose(pipe) != 0) return false;
+  const auto report = nlohmann::json::parse(text);
+  const auto& learning = report["rows"][1];
+  const double difference = learning["difference"];
+  figures.add({"eval.4", "ttt:model against its learning-rate-0 arm, whole enwiki-long val", difference, "bpb", -0.010, -0.020,
+               bench::Better::lower, report["threads"], 1, difference, difference,
+               "95 % by document " + fixed(learning["difference_low"], 6) + " ... " + fixed(learning["difference_high"], 6)});
   return true;
 }
 
@@ -244,5 +315,7 @@ int main(int argc, char** argv) {
   bench::Figures figures("eval");
   for (const Case& shape : {kNarrow, kWide})
     if (!bench_scoring(shape, argv[0], figures) || !bench_learning(shape, figures)) return 1;
+  bench_agreement(figures);
+  if (argc > 2 && std::string(argv[2]) == "--long" && !bench_whole_split(figures)) return 1;
   return figures.finish(argument);
 }

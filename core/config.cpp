@@ -75,7 +75,7 @@ TttConfig model_learning() {
 TttConfig lora_learning() {
   TttConfig ttt = model_learning();
   ttt.optimizer = TttOptimizer::adamw;
-  ttt.lr = 0.001;
+  ttt.lr = 0.004;
   ttt.momentum = 0.9;
   ttt.decay = 0;
   return ttt;
@@ -83,7 +83,9 @@ TttConfig lora_learning() {
 
 TttConfig phased_learning() {
   TttConfig ttt = model_learning();
+  ttt.epochs = 1;
   ttt.batch_windows = 8;
+  ttt.lr = 0.0003;
   ttt.decay = 0;
   return ttt;
 }

@@ -105,6 +105,43 @@ TEST(EngineScorer, EveryModeGivesTheSameScoresForEveryKernelAndBatch) {
   }
 }
 
+// Windows of twice the trained context: RoPE has angles for them, a table of learned positions has none.
+TEST(EngineScorer, WindowsLongerThanTrained) {
+  EvalSettings settings;
+  EvalData data;
+  ModelConfig config = small_unet();
+  config.context = 24;
+  config.rope_max_context = 32;
+  const StoredModel model = random_model(config, quantizer_of(Grid::quinary, Granularity::group, 24), 6);
+  data.tokens = token_ids(130, config.vocab, 5);
+  data.token_bytes.bytes.assign(static_cast<std::size_t>(config.vocab), 3);
+  data.token_bytes.leading_space.assign(data.token_bytes.bytes.size(), 0);
+  data.token_bytes.boundary.assign(data.token_bytes.bytes.size(), 0);
+  settings.window = 48;
+  settings.stride = 20;
+  auto scorer = EngineScorer::create(model, {Arithmetic::fp32, {}, 1}).value();
+  const auto row = run_mode(data, {ModeKind::sliding}, settings, *scorer, nullptr);
+  ASSERT_TRUE(row) << row.error().message;
+  // The last target of a window, alone: the same bits.
+  const auto window = std::span(data.tokens).subspan(40, 48);
+  const PositionRange wanted{47, 48};
+  ASSERT_TRUE(scorer->score({window, 48, {&wanted, 1}}, [&](std::int64_t, std::int64_t, std::span<const float> logs) {
+    EXPECT_EQ(ledger_units(-logs[data.tokens[88]]).value(), row->target_units[87]);
+    return Status();
+  }));
+
+  const StoredModel learned = random_model(small_gpt2(), quantizer_of(Grid::ternary, Granularity::row, 1), 8);
+  scorer = EngineScorer::create(learned, {Arithmetic::fp32, {}, 1}).value();
+  settings.window = learned.model.context + 1;
+  const std::vector<std::uint16_t> text = token_ids(learned.model.context + 2, learned.model.vocab, 7);
+  data.tokens = text;
+  data.token_bytes.bytes.assign(static_cast<std::size_t>(learned.model.vocab), 3);
+  const auto longer = run_mode(data, {ModeKind::chunked}, settings, *scorer, nullptr);
+  ASSERT_FALSE(longer);
+  EXPECT_EQ(longer.error().code, ErrorCode::usage);
+  EXPECT_NE(longer.error().message.find("learned positions"), std::string::npos);
+}
+
 TEST(SelfTest, HoldsOnEveryKernelAndNoticesAnotherModel) {
   for (Artifact artifact : {Artifact{small_model(), {}, {}, 0.95, {}, {}},
                             Artifact{random_model(small_gpt2(), quantizer_of(Grid::ternary, Granularity::row, 1), 8),

@@ -37,6 +37,47 @@ inline StoredModel random_model(unsigned seed) {
   return stored;
 }
 
+// The other backbone, with 16 learned positions and no calibration tensors.
+inline StoredModel random_gpt2(unsigned seed) {
+  StoredModel stored;
+  ModelConfig& model = stored.model;
+  model.backbone = Backbone::gpt2;
+  model.norm = Norm::layer;
+  model.activation = Activation::gelu;
+  model.softcap = Softcap::none;
+  model.linear_norm = LinearNorm::none;
+  model.embedding_storage = EmbeddingStorage::quantized;
+  model.vocab_bias = false;
+  model.layers = 1;
+  model.width = model.embedding_width = 32;
+  model.heads = model.kv_heads = 4;
+  model.mlp_width = 64;
+  model.vocab = kVocab;
+  model.context = 16;
+  stored.quantizer.granularity = Granularity::tensor;
+  std::mt19937 random(seed);
+  for (const TensorSpec& spec : tensor_specs(model)) {
+    std::vector<float> values(static_cast<std::size_t>(element_count(spec.shape)));
+    for (float& value : values) value = std::normal_distribution<float>(0, 0.2f)(random);
+    auto tensor = store_tensor(spec, values, stored.quantizer);
+    EXPECT_TRUE(tensor);
+    stored.tensors.push_back(std::move(*tensor));
+  }
+  return stored;
+}
+
+// LibTorch's number of threads while this lives.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
+  ~ThreadCount() { at::set_num_threads(before_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int before_;
+};
+
 inline std::unique_ptr<TorchScorer> make_scorer(const StoredModel& stored, TorchScorerOptions options = {}) {
   auto scorer = TorchScorer::create(stored, options);
   EXPECT_TRUE(scorer);

@@ -46,17 +46,6 @@ struct Reference {
   Network network;
 };
 
-// LibTorch's threads while it lives.
-class ThreadCount {
- public:
-  explicit ThreadCount(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
-  ~ThreadCount() { at::set_num_threads(before_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-
- private:
-  int before_;
-};
 
 double norm_of(const std::vector<torch::Tensor>& tensors) {
   double squares = 0;
@@ -316,28 +305,7 @@ TEST(TorchLearner, ThreadsAndBatchesHardlyMatter) {
 }
 
 TEST(TorchLearner, ModelsWithoutCalibrationTensorsCannotLearnScalars) {
-  StoredModel stored;
-  stored.model = ModelConfig{};
-  stored.model.backbone = Backbone::gpt2;
-  stored.model.norm = Norm::layer;
-  stored.model.activation = Activation::gelu;
-  stored.model.softcap = Softcap::none;
-  stored.model.linear_norm = LinearNorm::none;
-  stored.model.embedding_storage = EmbeddingStorage::quantized;
-  stored.model.vocab_bias = false;
-  stored.model.layers = 1;
-  stored.model.width = stored.model.embedding_width = 32;
-  stored.model.heads = stored.model.kv_heads = 4;
-  stored.model.mlp_width = 64;
-  stored.model.vocab = kVocab;
-  stored.model.context = 16;
-  stored.quantizer.granularity = Granularity::tensor;
-  std::mt19937 random(12);
-  for (const TensorSpec& spec : tensor_specs(stored.model)) {
-    std::vector<float> values(static_cast<std::size_t>(element_count(spec.shape)));
-    for (float& value : values) value = std::normal_distribution<float>(0, 0.2f)(random);
-    stored.tensors.push_back(*store_tensor(spec, values, stored.quantizer));
-  }
+  const StoredModel stored = random_gpt2(12);
   const auto scorer = make_scorer(stored);
   const EvalData data = random_data(64, 13);
   const EvalSettings options = settings(16, 4, 256);
