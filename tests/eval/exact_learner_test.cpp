@@ -91,8 +91,8 @@ TEST(ExactLearner, TheArmAtRateZeroIsTheSlidingPass) {
   const ScoreRow sliding = run_mode(data, {ModeKind::sliding}, settings(), *scorer, nullptr).value();
   for (const ModeKind kind : kinds()) {
     const ScoreRow still = run(model, data, {kind, true}, settings());
-    EXPECT_EQ(still.target_nats, sliding.target_nats) << mode_name({kind});
-    EXPECT_NE(run(model, data, {kind}, settings()).target_nats, sliding.target_nats) << mode_name({kind});
+    EXPECT_EQ(still.target_units, sliding.target_units) << mode_name({kind});
+    EXPECT_NE(run(model, data, {kind}, settings()).target_units, sliding.target_units) << mode_name({kind});
   }
 }
 
