@@ -45,8 +45,8 @@ TEST(ExactAgreement, EveryKindScoresAsLibTorchsLearner) {
     EXPECT_EQ(exact.adapted_values, torch.adapted_values) << mode_name({kind});
     EXPECT_GT(exact.updates, 0) << mode_name({kind});
     EXPECT_NEAR(exact.nats, torch.nats, 1e-5 * torch.nats) << mode_name({kind});
-    for (std::size_t i = 0; i < torch.target_nats.size(); ++i)
-      ASSERT_NEAR(exact.target_nats[i], torch.target_nats[i], 1e-3) << mode_name({kind}) << " target " << i + 1;
+    for (std::int64_t t = 1; t <= torch.targets; ++t)
+      ASSERT_NEAR(exact.target_nats(t), torch.target_nats(t), 1e-3) << mode_name({kind}) << " target " << t;
     const auto scorer = make_scorer(stored);
     const ScoreRow still = run_mode(data, {ModeKind::sliding}, options, *scorer, nullptr).value();
     EXPECT_GT(std::abs(still.nats - torch.nats), 1e-3 * torch.nats) << mode_name({kind}) << " learns nothing here";
