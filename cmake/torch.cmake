@@ -38,6 +38,9 @@ add_library(par5_torch_library INTERFACE)
 target_link_libraries(par5_torch_library INTERFACE ${TORCH_LIBRARIES})
 get_target_property(torch_includes torch INTERFACE_INCLUDE_DIRECTORIES)
 target_include_directories(par5_torch_library SYSTEM INTERFACE ${torch_includes})
+# at::parallel_for is a template: without OpenMP in the unit that uses it, it runs on one thread and says nothing.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+target_link_libraries(par5_torch_library INTERFACE OpenMP::OpenMP_CXX)
 
 # One precompiled header, made once and reused by every LibTorch unit: without it each costs 12 s instead of 4.
 add_library(par5_torch_precompiled OBJECT ${PROJECT_SOURCE_DIR}/cmake/torch_precompiled.cpp)
