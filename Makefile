@@ -15,7 +15,7 @@ help:
 	@echo "  make minigolf   ten minutes of training for 1,000,000 bytes on enwiki-long (SHARED=DIR, OUT=DIR)"
 	@echo "  make test       set up, build and run the quick tests"
 	@echo "  make test-long  the tests that take minutes"
-	@echo "  make bench      measure the figures of docs/figures.md (AREA=pack|archive|train|eval|engine)"
+	@echo "  make bench      measure the figures of docs/figures.md (AREA=archive|budgets|coder|engine|eval|levels|model|pack|proof|train)"
 	@echo "  make fuzz       run the fuzz targets for a minute each (clang)"
 	@echo "  make fmt        format all sources    make lint  static checks    make clean  remove build folders"
 

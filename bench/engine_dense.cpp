@@ -1,15 +1,6 @@
 #include "bench/engine_dense.h"
 
-#if defined(__x86_64__)
-#pragma GCC diagnostic push
-#if defined(__GNUC__) && !defined(__clang__)
-// g++ 12's own header starts some results from themselves (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#endif
+#include "engine/intrinsics.h"
 
 namespace par5::bench {
 

@@ -1,4 +1,4 @@
-// Internal to engine/: x86's intrinsics, and the target attributes of functions that use them. Callers choose by the
+// Internal to engine/ and the bench beside it: x86's intrinsics, and the target attributes of functions that use them. Callers choose by the
 // CPU (kernels_vector.cpp).
 #pragma once
 

@@ -5,15 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#if defined(__x86_64__)
-#pragma GCC diagnostic push
-#if defined(__GNUC__) && !defined(__clang__)
-// g++ 12's own header starts some results from themselves (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
+#include "engine/intrinsics.h"
 
 namespace par5 {
 

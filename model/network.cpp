@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "model/runtime.h"
+
 namespace par5 {
 
 std::string embedding_name(const ModelConfig& model) {
@@ -14,6 +16,7 @@ Network::Network(const ModelConfig& model, torch::Device device, torch::ScalarTy
       compute_(compute),
       wide_(compute == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32),
       kernels_(compute == torch::kFloat64 ? Kernels::eager : kernels) {
+  prepare_vector_functions();
   const std::string embedding = embedding_name(model);
   for (TensorSpec& spec : tensor_specs(model)) {
     const bool product = spec.storage == Storage::quantized && spec.name != embedding;

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "core/parallel.h"
+#include "model/tensor.h"
 
 namespace par5 {
 
@@ -22,6 +23,11 @@ void tune_allocator() {
 
 void set_threads(int threads) {
   at::set_num_threads(static_cast<int>(thread_count(threads < 0 ? 0 : static_cast<std::size_t>(threads))));
+}
+
+void prepare_vector_functions() {
+  // So few values that they stay on this thread; any of the functions will do, in either type.
+  [[maybe_unused]] static const torch::Tensor ready = at::tanh(torch::zeros({16})) + at::tanh(torch::zeros({16}, torch::kFloat64));
 }
 
 RuntimeDescription describe_runtime() {
