@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <string>
 
 #include "archive/chains.h"
 #include "archive/choice.h"
@@ -16,8 +17,8 @@
 namespace par5 {
 namespace {
 
-constexpr std::int64_t kRun = 16;   // rows that are sampled together
-constexpr double kFloatWork = 2.3;  // time that an fp8 value takes, in that of a quantised weight
+constexpr double kStartBytes = 600;  // what learning costs where there are no correlations
+constexpr double kFloatWork = 2.3;    // time that an fp8 value takes, in that of a quantised weight
 constexpr std::size_t kByteValues = 256;
 
 std::int64_t count_of(const StreamSlot& slot) { return element_count(slot.shape); }
@@ -122,7 +123,7 @@ struct Sample {
   std::vector<StreamSlot> slots;
 };
 
-// Runs of rows (of columns, where a matrix is coded by columns) from all over every matrix, about `share` of each. Rows
+// About `share` of the rows (of the columns, where a matrix is coded by columns) of every matrix, evenly spaced. Rows
 // that the coder compares with one another, those of different heads, keep their places in their heads.
 Sample thin(const StoredModel& model, std::span<const StreamSlot> slots, double share) {
   Sample sample;
@@ -132,15 +133,13 @@ Sample thin(const StoredModel& model, std::span<const StreamSlot> slots, double 
     const std::int64_t rows = slot.shape[0], columns = slot.shape[1];
     const bool turned = coded_by_columns(slot, model);
     const std::int64_t lines = turned ? columns : rows, partner = partner_distance(slot, model);
-    const std::int64_t unit = partner > 0 && lines % partner == 0 ? partner : lines, run = std::min(kRun, unit);
-    const std::int64_t runs = std::clamp<std::int64_t>(
-        std::llround(share * static_cast<double>(unit) / static_cast<double>(run)), 1, unit / run);
-    if (partner > 0) sample.model.model.width = model.model.heads * runs * run;
+    const std::int64_t unit = partner > 0 && lines % partner == 0 ? partner : lines;
+    const std::int64_t lines_of_unit =
+        std::clamp<std::int64_t>(std::llround(share * static_cast<double>(unit)), 1, unit);
+    if (partner > 0) sample.model.model.width = model.model.heads * lines_of_unit;
     std::vector<std::int64_t> kept;
     for (std::int64_t start = 0; start < lines; start += unit)
-      for (std::int64_t i = 0; i < runs; ++i)
-        for (std::int64_t k = 0; k < run; ++k)
-          kept.push_back(start + (2 * i + 1) * (unit - run * runs) / (2 * runs) + i * run + k);
+      for (std::int64_t i = 0; i < lines_of_unit; ++i) kept.push_back(start + (2 * i + 1) * unit / (2 * lines_of_unit));
     const auto codes = codes_of(model, slot);
     std::vector<std::int8_t> thinned;
     const auto take = [&](std::int64_t r, std::int64_t c) {
@@ -194,19 +193,91 @@ Result<double> coded_bytes(const StoredModel& model, std::span<const StreamSlot>
   return static_cast<double>(encoded.bytes.size());
 }
 
+// The matrices of a chain that do the same in different layers, by their place in the chain.
+std::vector<std::vector<std::size_t>> roles_of(std::span<const StreamSlot> slots) {
+  std::map<std::string, std::vector<std::size_t>> roles;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    std::string role = slots[i].name;
+    std::erase_if(role, [](char c) { return c >= '0' && c <= '9'; });
+    roles[role].push_back(i);
+  }
+  std::vector<std::vector<std::size_t>> list;
+  for (auto& [name, members] : roles) list.push_back(std::move(members));
+  return list;
+}
+
+// Whole matrices of layers from all over the model, at most `share` of them: what they take beyond their closed forms
+// (`closed`, by slot) is what those of the other layers are taken to need. The first of each role also pays for what
+// the coder learns about all of them. Nothing where not even one layer is affordable.
+Result<bool> extrapolate_layers(const StoredModel& model, std::span<const double> closed, double share, Chain& chain) {
+  const auto roles = roles_of(chain.slots);
+  std::vector<std::size_t> sampled;
+  for (const auto& role : roles) {
+    const auto layers = static_cast<std::size_t>(std::llround(share * static_cast<double>(role.size())));
+    if (layers == 0) return false;
+    for (std::size_t i = 0; i < layers; ++i) sampled.push_back(role[(2 * i + 1) * role.size() / (2 * layers)]);
+  }
+  std::sort(sampled.begin(), sampled.end());
+  std::vector<StreamSlot> slots;
+  for (const std::size_t i : sampled) slots.push_back(chain.slots[i]);
+  P5_TRY(const EncodedSlots encoded, encode_chain(model, slots, {coder::Covariance::on, {}}));
+  std::map<std::size_t, double> excess;
+  for (std::size_t k = 0; k < sampled.size(); ++k)
+    excess[sampled[k]] = static_cast<double>(encoded.slot_bytes[k]) - closed[sampled[k]];
+  for (const auto& role : roles) {
+    double first = 0, later = 0;
+    std::size_t found = 0;
+    for (const std::size_t i : role) {
+      if (!excess.contains(i)) continue;
+      (found++ == 0 ? first : later) += excess[i];
+    }
+    later = found > 1 ? later / static_cast<double>(found - 1) : first;
+    chain.bytes += first + later * static_cast<double>(role.size() - 1);
+  }
+  chain.coded_share = symbols_of(slots) / symbols_of(chain.slots);
+  return true;
+}
+
 // What the coder takes for a sample beyond the closed form of the same symbols.
 struct Excess {
-  double symbols = 0;
+  double share = 0;  // of the chain's symbols
   double bytes = 0;
 };
 Result<Excess> measure(const StoredModel& model, const Chain& chain, const std::vector<AdaptiveCode>& codes,
                        double share) {
   const Sample sample = thin(model, chain.slots, share);
-  Excess excess{symbols_of(sample.slots), 0};
+  Excess excess{symbols_of(sample.slots) / symbols_of(chain.slots), 0};
   P5_TRY(excess.bytes, coded_bytes(sample.model, sample.slots));
   for (std::size_t i = 0; i < codes.size(); ++i)
     excess.bytes -= ClassCounts(sample.model, sample.slots[i]).bytes(codes[i]);
   return excess;
+}
+
+// Rows of every matrix. The excess over a share x of the rows is taken to be a + b x + c log2(1 + x rows / columns): a,
+// at most kStartBytes, for what the coder soon knows; the logarithm for the correlations of so many columns.
+Status extrapolate_rows(const StoredModel& model, const std::vector<AdaptiveCode>& codes, double share, Chain& chain) {
+  P5_TRY(const Excess half, measure(model, chain, codes, share / 3));
+  P5_TRY(const Excess whole, measure(model, chain, codes, share * 2 / 3));
+  double lines = 0, line = 0;
+  for (const StreamSlot& slot : chain.slots) {
+    const bool turned = coded_by_columns(slot, model);
+    lines += static_cast<double>(slot.shape[turned ? 1 : 0]);
+    line += static_cast<double>(slot.shape[turned ? 0 : 1]);
+  }
+  const auto learnt = [&](double x) { return std::log2(1 + x * lines / line); };
+  double a = 0, c = 0;
+  if (whole.share > half.share) {  // small matrices may leave no room between the two
+    const auto at_zero = [&](double at_half, double at_whole) {
+      return (whole.share * at_half - half.share * at_whole) / (whole.share - half.share);
+    };
+    const double start = at_zero(half.bytes, whole.bytes);
+    a = std::min(start, kStartBytes);
+    c = (start - a) / at_zero(learnt(half.share), learnt(whole.share));
+  }
+  const double b = (whole.bytes - a - c * learnt(whole.share)) / whole.share;
+  chain.bytes += a + b + c * learnt(1);
+  chain.coded_share = whole.share;
+  return {};
 }
 
 // `work` is what this chain may cost.
@@ -216,23 +287,18 @@ Status estimate(const StoredModel& model, double work, Chain& chain) {
     return {};
   }
   std::vector<AdaptiveCode> codes;
+  std::vector<double> closed;
   for (const StreamSlot& slot : chain.slots) {
     const ClassCounts counts(model, slot);
     codes.push_back(counts.best());
-    chain.bytes += counts.bytes(codes.back());
+    closed.push_back(counts.bytes(codes.back()));
+    chain.bytes += closed.back();
   }
   chain.coded_share = 0;
-  const double share = work / chain.work / 1.5;
+  const double share = work / chain.work;
   if (share <= 0) return {};
-  P5_TRY(const Excess half, measure(model, chain, codes, share / 2));
-  P5_TRY(const Excess whole, measure(model, chain, codes, share));
-  const double symbols = symbols_of(chain.slots);
-  chain.coded_share = whole.symbols / symbols;
-  // Small matrices may leave no room between the two samples.
-  const double slope = whole.symbols > half.symbols ? (whole.bytes - half.bytes) / (whole.symbols - half.symbols)
-                                                    : whole.bytes / whole.symbols;
-  chain.bytes += whole.bytes + slope * (symbols - whole.symbols);
-  return {};
+  P5_TRY(const bool extrapolated, extrapolate_layers(model, closed, share, chain));
+  return extrapolated ? Status() : extrapolate_rows(model, codes, share, chain);
 }
 
 std::uint64_t varint_bytes(std::uint64_t value) {

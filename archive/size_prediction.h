@@ -23,15 +23,15 @@ struct PredictedSize {
 struct PredictOptions {
   // Work, in symbols coded: codes and fp8 values beyond that are extrapolated. 0: closed forms alone, for every step of
   // a training run.
-  std::uint64_t symbols = 4000000;
+  std::uint64_t symbols = 8000000;
   std::size_t threads = 0;  // 0: one per core; the estimate does not depend on it
 };
 
 // The size that encode_artifact gives with its default options. Scales and vectors are coded for real, and so are codes
-// and fp8 values of models up to `symbols`. Of larger ones rows from all over every matrix are coded, half of them and
-// all of them; the closed form of a code that adapts to columns or rows (the Dirichlet-multinomial distribution of
-// their magnitudes) is computed for these and for the whole matrix, and what the coder saves over it is carried on in
-// proportion to the rows.
+// and fp8 values of models up to `symbols`. Of larger ones a sample is coded and compared with the closed form of a code
+// that adapts to columns or rows (the Dirichlet-multinomial distribution of their magnitudes); what the coder saves over
+// it is carried on to the rest, whose closed form is computed. The sample is whole matrices of some layers, so that
+// the coder learns from them as it does when packing, or rows of every matrix where a whole layer is too much.
 Result<PredictedSize> predict_size(const Artifact& artifact, const PredictOptions& options = {});
 
 }  // namespace par5

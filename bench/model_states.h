@@ -2,9 +2,11 @@
 // configuration in their stored precision, scales as fp16.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +37,7 @@ class Random {
 enum class Structure {
   independent,  // weights N(0, 0.02^2)
   columns,      // shape-4 weights whose columns have log-normal scales, as trained matrices have
+  low_rank,     // those, but a tenth of their variance, in fp8 matrices too, is a matrix of rank 8
 };
 
 // Deviation of the logarithm of a matrix's column scales.
@@ -46,6 +49,23 @@ inline double column_deviation(std::string_view name) {
   return 0.20;  // queries, keys and values
 }
 
+// Adds a matrix of rank 8 so that it is a tenth of the variance, in every column as large a part of it.
+inline void add_low_rank(const Shape& shape, std::span<const double> column, std::vector<float>& weights,
+                         Random& random) {
+  constexpr std::size_t kRank = 8;
+  const auto rows = static_cast<std::size_t>(shape[0]), columns = static_cast<std::size_t>(shape[1]);
+  std::vector<double> left(rows * kRank), right(kRank * columns);
+  for (double& value : left) value = random.normal();
+  for (double& value : right) value = random.normal();
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t c = 0; c < columns; ++c) {
+      double sum = 0;
+      for (std::size_t k = 0; k < kRank; ++k) sum += left[r * kRank + k] * right[k * columns + c];
+      float& weight = weights[r * columns + c];
+      weight = static_cast<float>(std::sqrt(0.9) * weight + std::sqrt(0.1 / kRank) * sum * column[c]);
+    }
+}
+
 // The float32 weights of one tensor: matrices by `structure`, `strength` times its column deviations; token embeddings
 // N(0, 0.3^2), their projections N(0, 0.05^2), vectors 1 + N(0, 0.1^2).
 inline std::vector<float> random_weights(const TensorSpec& spec, Structure structure, double strength, Random& random) {
@@ -53,8 +73,8 @@ inline std::vector<float> random_weights(const TensorSpec& spec, Structure struc
   const auto fill = [&](auto&& next) {
     for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(next(i));
   };
-  if (spec.storage == Storage::quantized && structure == Structure::columns) {
-    std::vector<double> column(static_cast<std::size_t>(spec.shape[1]));
+  std::vector<double> column(static_cast<std::size_t>(spec.shape.back()));
+  if (spec.storage == Storage::quantized && structure != Structure::independent) {
     for (double& scale : column) scale = 0.02 * std::exp(strength * column_deviation(spec.name) * random.normal());
     fill([&](std::size_t i) { return random.shape4() * column[i % column.size()]; });
   } else if (spec.storage == Storage::quantized) {
@@ -62,9 +82,12 @@ inline std::vector<float> random_weights(const TensorSpec& spec, Structure struc
   } else if (spec.storage == Storage::fp8) {
     const double deviation = spec.name.find("embed_proj") == std::string::npos ? 0.3 : 0.05;
     fill([&](std::size_t) { return deviation * random.normal(); });
+    std::fill(column.begin(), column.end(), deviation);
   } else {
     fill([&](std::size_t) { return 1 + 0.1 * random.normal(); });
   }
+  if (structure == Structure::low_rank && spec.storage != Storage::fp16)
+    add_low_rank(spec.shape, column, weights, random);
   return weights;
 }
 

@@ -50,6 +50,13 @@ TEST(SizePrediction, SamplesOfLargerOnesComeNear) {
   }
 }
 
+// What the coder learns only from many rows of a matrix: whole layers are coded, and rows of the embeddings.
+TEST(SizePrediction, CorrelationsBetweenColumns) {
+  const Artifact artifact = state(bench::Structure::low_rank, 1, 4);
+  EXPECT_LT(off_by_percent(artifact, 500000), 0.3);
+  EXPECT_LT(predict_size(artifact, {500000, 2})->coded_share, 0.6);
+}
+
 TEST(SizePrediction, ClosedFormsAlone) {
   const Artifact artifact = state(bench::Structure::columns, 1);
   EXPECT_LT(off_by_percent(artifact, 0), 2);
