@@ -1,7 +1,7 @@
 // The sizes and times of whole artifacts, beside what general compressors and the published method make of the same
 // models: on the reference data's trained checkpoint ($PAR5_SHARED, else ../shared) and on checkpoints that are named;
 // with --long on full-size seeded states.
-//   par5-bench-archive [FOLDER] [--long [--state structured|half|independent]] [--checkpoint FILE [--config FILE]]…
+//   par5-bench-archive [FOLDER] [--long [--state structured|middle|independent]] [--checkpoint FILE [--config FILE]]…
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -374,18 +374,22 @@ void run_independent(std::size_t threads, Figures& figures) {
   }
 }
 
-// Half-way between the two states: what training passes through.
-void run_half_way(std::size_t threads, Figures& figures) {
+// What training passes through: half-way between the two states, and columns that are correlated.
+void run_middle(std::size_t threads, Figures& figures) {
   LoadedConfig config;
   need(config.apply_file(kSource + "/configs/quinary-16mb.toml").map([] { return 0; }), "the preset");
-  StoredModel model =
-      need(bench::random_state(config.values().model, config.values().quantizer, bench::Structure::columns, 3, 0.5),
-           "the fixture");
-  (void)apply_scale_bits(model, 5);
-  const Artifact artifact = artifact_of(std::move(model));
-  const Packed packed = pack(artifact, threads);
-  add(figures, "archive.9.middle", "half-structured state: predicted size, off by",
-      estimate_error(artifact, packed.encoded.report.file_bytes, threads), "%", 0.3, {}, {}, static_cast<int>(threads));
+  const auto run = [&](const std::string& id, const std::string& name, bench::Structure structure, double strength) {
+    StoredModel model =
+        need(bench::random_state(config.values().model, config.values().quantizer, structure, 3, strength), "the fixture");
+    (void)apply_scale_bits(model, 5);
+    const Artifact artifact = artifact_of(std::move(model));
+    const Packed packed = pack(artifact, threads);
+    add(figures, id, name + ": predicted size, off by",
+        estimate_error(artifact, packed.encoded.report.file_bytes, threads), "%", 0.3, {}, {},
+        static_cast<int>(threads));
+  };
+  run("archive.9.middle", "half-structured state", bench::Structure::columns, 0.5);
+  run("archive.9.low-rank", "state with a tenth of rank 8", bench::Structure::low_rank, 1);
 }
 
 }  // namespace
@@ -422,7 +426,7 @@ int main(int argc, char** argv) {
   for (const auto& [path, config] : checkpoints) par5::run_checkpoint(path, config, "", slow, threads, figures);
   const auto wanted = [&](const char* name) { return slow && (state.empty() || state == name); };
   if (wanted("structured")) par5::run_structured(threads, figures);
-  if (wanted("half")) par5::run_half_way(threads, figures);
+  if (wanted("middle")) par5::run_middle(threads, figures);
   if (wanted("independent")) par5::run_independent(threads, figures);
   return figures.finish(folder);
 }
