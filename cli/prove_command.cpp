@@ -164,16 +164,14 @@ Result<CodingParameters> coding_parameters(const Options& options, const ModelCo
     return usage_error(options.mode + " has the probabilities of sliding windows; prove --mode sliding with the same " +
                            "stride",
                        "--mode");
-  if (parameters.mode.kind == ModeKind::ttt_phased)
-    return usage_error("ttt:phased learns where documents end, which no bitstream describes; the modes that learn and can "
-                       "be proven: ttt:scalars, ttt:model, online",
-                       "--mode");
   P5_TRY(parameters.arithmetic, arithmetic_from_name(options.eval.arithmetic));
   P5_TRY(const Config config, eval_config(options.eval));
   if (parameters.learns()) {
     P5_TRY(const EvalSettings settings, eval_settings(options.eval, config, model));
     parameters.learning = settings.learning(parameters.mode.kind);
     parameters.z_loss = config.train.z_loss;
+    parameters.phase_documents = settings.ttt_phased.documents;
+    parameters.phases = settings.ttt_phased.phases;
     P5_OK(check_exact_learning(parameters.mode.kind, parameters.learning));
   }
   P5_TRY(parameters.window, resolve_window(config.eval, model));
@@ -347,7 +345,8 @@ Command prove_command() {
             app.add_option("MODEL", eval.model, "Artifact (.par5)")->required();
             app.add_option("--data", eval.data, "Folder of shards, or text: .txt, .jsonl, each also .xz or .zst");
             app.add_option("--mode", options->mode, 
-                           "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:model, online");
+                           "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:model, ttt:phased, "
+                           "online");
             app.add_option("--config", eval.config, "TOML file: the settings of modes that learn");
             app.add_option("--set", eval.assignments, "section.key=value, overrides the file");
             app.add_option("--window", eval.window, "Tokens of context in a window (default: the model's context)")

@@ -6,6 +6,7 @@
 
 #include "archive/byte_io.h"
 #include "core/text.h"
+#include "eval/learning.h"
 
 namespace par5 {
 namespace {
@@ -17,11 +18,12 @@ constexpr std::size_t kChecksumBytes = 24;  // artifact, tokens, file
 
 // By their numbers in files.
 constexpr std::array kModes = {ModeKind::chunked,     ModeKind::sliding,   ModeKind::document, ModeKind::document_sliding,
-                               ModeKind::ttt_scalars, ModeKind::ttt_model, ModeKind::online};
+                               ModeKind::ttt_scalars, ModeKind::ttt_model, ModeKind::online,   ModeKind::ttt_phased};
 constexpr std::array kArithmetics = {Arithmetic::fp32, Arithmetic::int8, Arithmetic::fp32_adds};
 constexpr std::array kSchedules = {TttSchedule::constant, TttSchedule::cosine};
 constexpr std::array kOptimizers = {TttOptimizer::sgd, TttOptimizer::lars};
 constexpr std::int64_t kMostEpochs = 1'000'000;
+constexpr std::int64_t kMostPhaseDocuments = 1'000'000'000'000'000;  // what the configuration allows
 
 template <class Value, std::size_t kCount>
 std::optional<std::uint8_t> number_of(const std::array<Value, kCount>& values, Value value) {
@@ -65,7 +67,7 @@ std::vector<LearningNumber> learning_numbers(CodingParameters& parameters) {
                                          {"a clip", &learning.clip, kLargest},
                                          {"a decay", &learning.decay, 1}};
   if (parameters.mode.kind != ModeKind::online) numbers.push_back({"a z-loss", &parameters.z_loss, kLargest});
-  if (parameters.mode.kind == ModeKind::ttt_model)
+  if (adaptation_of(parameters.mode.kind) == Adaptation::all)
     for (double* factor : {&learning.matrix_factor, &learning.embedding_factor, &learning.calibration_factor})
       numbers.push_back({"a factor of the rate", factor, kLargest});
   return numbers;
@@ -76,7 +78,12 @@ Status write_learning(ByteWriter& out, CodingParameters parameters) {
   const auto schedule = number_of(kSchedules, learning.schedule);
   const auto optimizer = number_of(kOptimizers, learning.optimizer);
   if (!schedule || !optimizer) return usage_error("a text is coded with learning by sgd or lars only");
-  out.varint(static_cast<std::uint64_t>(learning.chunk_tokens));
+  if (parameters.phased()) {
+    out.varint(static_cast<std::uint64_t>(parameters.phase_documents));
+    out.varint(static_cast<std::uint64_t>(parameters.phases));
+  } else {
+    out.varint(static_cast<std::uint64_t>(learning.chunk_tokens));
+  }
   out.varint(static_cast<std::uint64_t>(learning.epochs));
   out.varint(static_cast<std::uint64_t>(learning.batch_windows));
   out.fixed(*schedule, 1);
@@ -88,7 +95,12 @@ Status write_learning(ByteWriter& out, CodingParameters parameters) {
 
 Status read_learning(ByteReader& in, CodingParameters& parameters) {
   TttConfig& learning = parameters.learning;
-  P5_TRY(learning.chunk_tokens, ranged(in, "a chunk", 1, kMostTargets));
+  if (parameters.phased()) {
+    P5_TRY(parameters.phase_documents, ranged(in, "a phase's number of documents", 1, kMostPhaseDocuments));
+    P5_TRY(parameters.phases, ranged(in, "a number of phases", 0, kMostTargets));
+  } else {
+    P5_TRY(learning.chunk_tokens, ranged(in, "a chunk", 1, kMostTargets));
+  }
   P5_TRY(learning.epochs, ranged(in, "a number of epochs", 0, kMostEpochs));
   P5_TRY(learning.batch_windows, ranged(in, "a number of windows to a step", 1, kMostTargets));
   P5_TRY(const std::int64_t schedule, ranged(in, "a schedule", 0, kSchedules.size() - 1));
@@ -156,7 +168,7 @@ Result<WrittenBitstream> write_bitstream(const Bitstream& bitstream) {
   out.fixed(*mode, 1);
   out.varint(static_cast<std::uint64_t>(parameters.window));
   if (parameters.sliding()) out.varint(static_cast<std::uint64_t>(parameters.stride));
-  if (parameters.by_document()) out.varint(parameters.bos);
+  if (parameters.finds_documents()) out.varint(parameters.bos);
   if (parameters.learns()) P5_OK(write_learning(out, parameters));
   const std::int64_t targets = bitstream.targets();
   out.varint(static_cast<std::uint64_t>(targets));
@@ -217,7 +229,7 @@ Result<Bitstream> read_bitstream(std::span<const std::byte> bytes, const std::st
   if (parameters.sliding()) {
     P5_TRY(parameters.stride, ranged(in, "a stride", 1, parameters.window));
   }
-  if (parameters.by_document()) {
+  if (parameters.finds_documents()) {
     P5_TRY(const std::int64_t bos, ranged(in, "a BOS", 0, 65535));
     parameters.bos = static_cast<std::uint16_t>(bos);
   }

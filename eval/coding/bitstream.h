@@ -24,15 +24,20 @@ struct CodingParameters {
   Mode mode;
   std::int64_t window = 1;
   std::int64_t stride = 1;  // the window where windows are disjoint
-  std::uint16_t bos = 1;    // document modes
+  std::uint16_t bos = 1;    // document modes and ttt:phased
   // Modes that learn: how, and the weight of the mean squared log-sum-exp in the loss.
   TttConfig learning = {};
   double z_loss = 0;
+  // ttt:phased: documents before each phase, and how many phases the text has at most.
+  std::int64_t phase_documents = 1;
+  std::int64_t phases = 0;
 
   bool learns() const { return mode_learns(mode); }
   // Something is carried from target to target, so that there is one lane.
   bool one_lane() const { return mode.kind == ModeKind::sliding || learns(); }
   bool by_document() const { return mode.kind == ModeKind::document || mode.kind == ModeKind::document_sliding; }
+  bool phased() const { return mode.kind == ModeKind::ttt_phased; }
+  bool finds_documents() const { return by_document() || phased(); }
   bool sliding() const { return mode.kind != ModeKind::chunked && mode.kind != ModeKind::document; }
   WindowRule rule() const { return {window, stride, by_document(), bos}; }
 };

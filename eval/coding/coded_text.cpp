@@ -13,7 +13,7 @@
 namespace par5 {
 namespace {
 
-constexpr std::string_view kProgressMagic = "p5dp2";
+constexpr std::string_view kProgressMagic = "p5dp3";
 
 // Lanes are worth having while each has several windows to go through.
 constexpr std::int64_t kWindowsPerLane = 4;
@@ -143,9 +143,11 @@ std::vector<std::pair<std::int64_t, std::int64_t>> split_lanes(std::span<const s
   return ranges;
 }
 
-Result<CodedText> encode_text(const CodingModel& model, const CodingParameters& parameters,
+Result<CodedText> encode_text(const CodingModel& model, const CodingParameters& wanted_parameters,
                               std::span<const std::uint16_t> tokens, const CodingOptions& options) {
   if (tokens.size() < 2) return bad_data("there is nothing to code: the text has no target");
+  CodingParameters parameters = wanted_parameters;
+  if (parameters.phased()) parameters.phases = phases_of(tokens, parameters);  // schedules count them
   const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
   P5_TRY(TextEngine text, make_engine(model, parameters, targets, options));
   Engine& engine = text.engine();

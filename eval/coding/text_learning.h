@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,9 @@
 #include "eval/coding/bitstream.h"
 
 namespace par5 {
+
+// How many of the parameters' phases a text has: those with a document behind them.
+std::int64_t phases_of(std::span<const std::uint16_t> tokens, const CodingParameters& parameters);
 
 class TextLearning {
  public:
@@ -35,11 +39,14 @@ class TextLearning {
 
  private:
   TextLearning(EngineLearner learner, const CodingParameters& parameters, std::int64_t targets);
+  // One past the last target of the next chunk, where it ends within what is known.
+  std::optional<std::int64_t> chunk_end(std::span<const std::uint16_t> known) const;
 
   EngineLearner learner_;
   CodingParameters parameters_;
   std::int64_t chunks_;
   std::int64_t learnt_chunks_ = 0;
+  std::int64_t begin_ = 1;  // first target of the next chunk
   std::int64_t updates_ = 0;
 };
 

@@ -52,7 +52,7 @@ std::vector<CodingParameters> every_mode() {
 
 // Chunks shorter and longer than the stride, with and without a shorter window at their end.
 std::vector<CodingParameters> every_mode_that_learns() {
-  TttConfig scalars, model = model_learning(), online = online_learning();
+  TttConfig scalars, model = model_learning(), online = online_learning(), phased = phased_learning();
   scalars.chunk_tokens = 40;
   scalars.batch_windows = 2;
   model.chunk_tokens = 7;
@@ -60,11 +60,15 @@ std::vector<CodingParameters> every_mode_that_learns() {
   model.matrix_factor = 0.5;
   online.chunk_tokens = 16;
   online.clip = 0.3;
+  phased.lr = 0.02;
+  phased.schedule = TttSchedule::cosine;
   return {{Arithmetic::fp32, {ModeKind::ttt_scalars}, 16, 16, kBos, scalars, 1e-3},
           {Arithmetic::fp32, {ModeKind::ttt_model}, 16, 10, kBos, model, 1e-4},
           {Arithmetic::fp32, {ModeKind::online}, 16, 5, kBos, online, 0},
           {Arithmetic::int8, {ModeKind::online}, 16, 5, kBos, online, 0},
-          {Arithmetic::fp32_adds, {ModeKind::online}, 16, 16, kBos, online, 0}};
+          {Arithmetic::fp32_adds, {ModeKind::online}, 16, 16, kBos, online, 0},
+          {Arithmetic::fp32, {ModeKind::ttt_phased}, 16, 6, kBos, phased, 1e-4, 2, 3},
+          {Arithmetic::fp32, {ModeKind::ttt_phased}, 16, 16, kBos, phased, 1e-4, 3, 1000}};
 }
 
 EvalData data_of(const std::vector<std::uint16_t>& tokens) {
@@ -84,6 +88,7 @@ ScoreRow evaluate(const CodingModel& model, const CodingParameters& parameters,
   settings.window = parameters.window;
   settings.stride = parameters.stride;
   settings.ttt = settings.ttt_model = settings.online = parameters.learning;
+  settings.ttt_phased = {parameters.learning, parameters.phase_documents, parameters.phases};
   const double temperature = model.artifact.temperature;
   const EngineOptions options{parameters.arithmetic, "", 1};
   if (!parameters.learns()) {
@@ -173,7 +178,13 @@ TEST(CodedText, OtherSettingsOfTheLearnerAreNoticed) {
     refused("rate", [](CodingParameters& p) { p.learning.lr *= 1.5; });
     refused("momentum", [](CodingParameters& p) { p.learning.momentum = 0.5; });
     refused("decay", [](CodingParameters& p) { p.learning.decay += 0.1; });
-    refused("chunk", [](CodingParameters& p) { p.learning.chunk_tokens += 1; });
+    if (parameters.phased()) {
+      refused("documents", [](CodingParameters& p) { p.phase_documents += 1; });
+      refused("phases", [](CodingParameters& p) { p.phases -= 1; });
+      refused("BOS", [](CodingParameters& p) { p.bos += 1; });
+    } else {
+      refused("chunk", [](CodingParameters& p) { p.learning.chunk_tokens += 1; });
+    }
     refused("epochs", [](CodingParameters& p) { p.learning.epochs += 1; });
     refused("mode", [](CodingParameters& p) { p.mode.kind = ModeKind::sliding; });
     if (parameters.mode.kind == ModeKind::ttt_scalars) {
