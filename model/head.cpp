@@ -72,7 +72,9 @@ BlockLoss eager_block(const torch::Tensor& features, const torch::Tensor& matrix
 }
 
 BlockLoss fused_block(const torch::Tensor& features, const torch::Tensor& matrix, const BlockJob& job) {
-  const torch::Tensor logits = at::mm(features, matrix.t()).contiguous(), targets = job.targets.contiguous();
+  FrozenWeights* const frozen = job.settings.frozen;
+  const torch::Tensor logits = frozen ? frozen->product(features, matrix) : at::mm(features, matrix.t()).contiguous();
+  const torch::Tensor targets = job.targets.contiguous();
   const torch::Tensor bias = job.bias.defined() ? job.bias.contiguous() : job.bias;
   const std::int64_t vocab = logits.size(1);
   BlockLoss block{torch::empty({logits.size(0)}), torch::empty({logits.size(0)}), {}, {}};

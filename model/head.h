@@ -1,6 +1,7 @@
 // The output head: logits, softcap and the training loss.
 #pragma once
 
+#include "model/frozen.h"
 #include "model/operations.h"
 
 namespace par5 {
@@ -9,6 +10,7 @@ struct HeadSettings {
   Softcap softcap = Softcap::none;
   double softcap_value = 0.0;
   Kernels kernels = Kernels::automatic;
+  FrozenWeights* frozen = nullptr;  // that the embedding is among; or null
 };
 
 // Softcapped logits [rows, vocab] in float32 (double where the inputs are). features [rows, embedding_width] in the

@@ -35,6 +35,7 @@ torch::Tensor& Network::weight(const std::string& name) {
 Status Network::load(const StoredModel& stored) {
   if (!(stored.model == model_)) return usage_error("the stored model's configuration is not the network's");
   const torch::NoGradGuard no_gradients;
+  thaw();
   for (NetworkWeight& weight : weights_) {
     const StoredTensor* tensor = stored.find(weight.spec.name);
     if (!tensor || tensor->spec.shape != weight.spec.shape)
@@ -55,6 +56,15 @@ void Network::require_gradients(bool matrices, bool calibration) {
 void Network::clear_gradients() {
   for (NetworkWeight& weight : weights_) weight.effective.mutable_grad() = torch::Tensor();
 }
+
+void Network::freeze() {
+  thaw();
+  if (compute_ != torch::kFloat32) return;
+  for (const NetworkWeight& weight : weights_)
+    if (!weight.effective.requires_grad()) frozen_.add(weight.effective);
+}
+
+void Network::thaw() { frozen_ = {}; }
 
 Status Network::check_length(std::int64_t length) const {
   if (length < 1) return usage_error("a sequence needs at least one token");
@@ -84,10 +94,13 @@ torch::Tensor Network::scoring_hidden(const torch::Tensor& tokens, const Scoring
 
 torch::Tensor Network::features(const torch::Tensor& hidden_rows) {
   if (!model_.factored_embedding()) return hidden_rows;
-  return at::linear(hidden_rows, weight("embed_proj_rev.weight").to(compute_));
+  return product(hidden_rows, weight("embed_proj_rev.weight").to(compute_));
 }
 
-HeadSettings Network::head_settings() const { return {model_.softcap, model_.softcap_value, kernels_}; }
+HeadSettings Network::head_settings() {
+  const bool frozen = at::GradMode::is_enabled() && frozen_.has(weight(embedding_name(model_)));
+  return {model_.softcap, model_.softcap_value, kernels_, frozen ? &frozen_ : nullptr};
+}
 
 torch::Tensor Network::logits(const torch::Tensor& hidden_rows) {
   return head_logits(features(hidden_rows), weight(embedding_name(model_)),
@@ -117,7 +130,12 @@ torch::Tensor Network::normalize_input(const torch::Tensor& rows, bool is_output
 }
 
 torch::Tensor Network::linear(const torch::Tensor& rows, const torch::Tensor& weight, bool is_output) {
-  return at::linear(normalize_input(rows, is_output), weight);
+  return product(normalize_input(rows, is_output), weight);
+}
+
+torch::Tensor Network::product(const torch::Tensor& rows, const torch::Tensor& weight) {
+  if (at::GradMode::is_enabled() && frozen_.has(weight)) return frozen_.linear(rows, weight);
+  return at::linear(rows, weight);
 }
 
 const RopeTable& Network::rope(std::int64_t length) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "model/attention.h"
+#include "model/frozen.h"
 #include "model/head.h"
 #include "model/tensor.h"
 #include "pack/stored_model.h"
@@ -56,6 +57,10 @@ class Network {
   // Which weights want gradients: `calibration` those that scalars-only TTT adapts, `matrices` all others.
   void require_gradients(bool matrices, bool calibration);
   void clear_gradients();
+  // Until thaw(), weights that want no gradients keep their values: products with them that others' gradients go through
+  // are prepared once. Weights that want gradients may change as ever.
+  void freeze();
+  void thaw();
 
   // Positions that sequences of this length need: a usage error beyond a learned table.
   Status check_length(std::int64_t length) const;
@@ -91,9 +96,11 @@ class Network {
   torch::Tensor features(const torch::Tensor& hidden_rows);
   // rows · weightᵀ with the linear layer's own norm on its input, where the configuration asks for one.
   torch::Tensor linear(const torch::Tensor& rows, const torch::Tensor& weight, bool is_output);
+  // rows · weightᵀ, where `weight` is one of the network's or made of some.
+  torch::Tensor product(const torch::Tensor& rows, const torch::Tensor& weight);
   torch::Tensor normalize_input(const torch::Tensor& rows, bool is_output);
   const RopeTable& rope(std::int64_t length);
-  HeadSettings head_settings() const;
+  HeadSettings head_settings();
 
   ModelConfig model_;
   torch::Device device_;
@@ -103,6 +110,7 @@ class Network {
   bool training_ = false;
   std::vector<NetworkWeight> weights_;
   std::map<std::string, std::size_t> index_;
+  FrozenWeights frozen_;
   RopeTable rope_;  // of the longest sequence so far
   RopeTable rope_view_;
 };

@@ -62,12 +62,14 @@ Result<std::unique_ptr<TorchLearner>> TorchLearner::create(Network& network, con
       learner->add_value(torch::zeros({stored.size(0), rank}, stored.options()), factor);
       learner->add_value(initial_down(weight.spec.name, rank, stored.size(1)).to(stored.device()), factor);
     }
+    network.freeze();
     return learner;
   });
 }
 
 TorchLearner::~TorchLearner() {
   const torch::NoGradGuard no_gradients;
+  network_.thaw();
   for (Adapted& adapted : adapted_) {
     adapted.weight.copy_(adapted.stored);
     adapted.weight.requires_grad_(false);
