@@ -1,10 +1,12 @@
 #include "cli/ledger_audit.h"
 
+#include "cli/eval_options.h"
 #include "cli/model_tokenizer.h"
 #include "cli/text_shards.h"
 #include "core/hash.h"
 #include "core/text.h"
 #include "eval/engine_scorer.h"
+#include "eval/exact_learner.h"
 #include "eval/ledger_audit.h"
 #include "eval/ledger_sample.h"
 #include "eval/model_file.h"
@@ -35,7 +37,8 @@ Json report_of(const LedgerAudit& audit) {
   report["file_bytes"] = audit.file_bytes;
   report["checks"] = Json::array();
   for (const AuditCheck& check : audit.checks)
-    report["checks"].push_back({{"id", check.id}, {"verdict", verdict_name(check.verdict)}, {"evidence", check.evidence}});
+    report["checks"].push_back(
+        {{"id", check.id}, {"verdict", verdict_name(check.verdict)}, {"evidence", check.evidence}});
   report["proves"] = ledger_audit_proves(audit);
   report["leaves_open"] = ledger_audit_leaves_open(audit);
   return report;
@@ -58,13 +61,16 @@ std::string text_of(const LedgerAudit& audit) {
 }
 
 // The declared model and temperature by the exact engine, in the declared arithmetic where that is one of its own.
-Result<LedgerSample> rescore(std::span<const std::byte> ledger, const LedgerDeclaration& declared, const LedgerAuditOptions& options, const std::string& tokenizer_file, const CommonOptions& common) {
+Result<LedgerSample> rescore(std::span<const std::byte> ledger, const LedgerDeclaration& declared,
+                             const LedgerAuditOptions& options, const std::string& tokenizer_file,
+                             const CommonOptions& common) {
   LedgerSample sample;
   sample.check.id = "rescored";
   P5_TRY(const std::string model_sha256, sha256_hex_of_file(options.model));
   if (model_sha256 != declared.model_sha256) {
     sample.check.verdict = Verdict::fail;
-    sample.check.evidence = "the ledger is of another model (" + declared.model_sha256.substr(0, 12) + "…) than '" + options.model + "' (" + model_sha256.substr(0, 12) + "…)";
+    sample.check.evidence = "the ledger is of another model (" + declared.model_sha256.substr(0, 12) + "…) than '" +
+                            options.model + "' (" + model_sha256.substr(0, 12) + "…)";
     return sample;
   }
   std::optional<Tokenizer> tokenizer;
@@ -80,11 +86,31 @@ Result<LedgerSample> rescore(std::span<const std::byte> ledger, const LedgerDecl
   if (declared.engine.starts_with(kExact)) {
     P5_TRY(engine.arithmetic, arithmetic_from_name(declared.engine.substr(kExact.size())));
   }
-  P5_TRY(const std::unique_ptr<EngineScorer> scorer, EngineScorer::create(model.stored, engine, declared.temperature));
   LedgerSampleSettings settings;
   settings.blocks = options.sample;
   settings.seed = options.seed;
-  return rescore_blocks(ledger, data, *scorer, settings);
+  settings.first_targets = options.max_targets;
+  P5_TRY(const Mode mode, mode_from_name(declared.mode));
+  if (!mode_learns(mode)) {
+    P5_TRY(const std::unique_ptr<EngineScorer> scorer,
+           EngineScorer::create(model.stored, engine, declared.temperature));
+    return rescore_blocks(ledger, data, *scorer, settings);
+  }
+  EvalOptions evaluation;
+  evaluation.config = options.config;
+  evaluation.assignments = options.assignments;
+  P5_TRY(const Config config, eval_config(evaluation));
+  P5_TRY(const EvalSettings learning, eval_settings(evaluation, config, model.stored.model));
+  const TttConfig& ttt = learning.learning(mode.kind);
+  if (const Status possible = check_exact_learning(mode.kind, ttt); !possible) {
+    sample.check.verdict = Verdict::unknown;
+    sample.check.evidence = "its updates cannot be taken again without LibTorch: " + possible.error().message;
+    return sample;
+  }
+  P5_TRY(const std::unique_ptr<ExactLearner> learner,
+         ExactLearner::create(model.stored, engine, mode.kind, ttt, config.train.z_loss, declared.temperature));
+  EngineScorer scorer(learner->engine(), declared.temperature);
+  return rescore_blocks(ledger, data, scorer, settings, learner.get());
 }
 
 }  // namespace
@@ -94,27 +120,47 @@ void add_ledger_audit_options(CLI::App& app, LedgerAuditOptions& options) {
   app.add_option("--head", options.head, "The head hash that was published with the ledger")->needs(file);
   app.add_option("--model", options.model, "Score some blocks of the ledger anew with this model, by the exact engine");
   app.add_option("--data", options.data, "The shards or text that were scored")->needs(file);
-  app.add_option("--config", options.config, "TOML file with the architecture of a checkpoint that does not say it")->needs(file);
-  app.add_option("--sample", options.sample, "Blocks of 32,768 targets to score anew (default: 4)")->needs(file)->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  app.add_option(
+         "--config", options.config,
+         "TOML file: the settings of an evaluation that learned; the architecture of a checkpoint that does not say it")
+      ->needs(file);
+  app.add_option("--set", options.assignments, "section.key=value as in the evaluation, overrides the file")
+      ->needs(file);
+  app.add_option("--sample", options.sample, "Blocks of 32,768 targets to score anew (default: 4)")
+      ->needs(file)
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  app.add_option("--max-targets", options.max_targets,
+                 "Draw blocks among the first N targets: where the mode learns, everything before a block is run again")
+      ->needs(file)
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
   app.add_option("--seed", options.seed, "Which blocks are drawn (default: 1)")->needs(file);
 }
 
-Result<Outcome> run_ledger_audit(const LedgerAuditOptions& options, const std::string& tokenizer, const CommonOptions& common) {
-  if (options.model.empty() != options.data.empty()) return usage_error("scoring blocks anew takes both --model and --data");
+Result<Outcome> run_ledger_audit(const LedgerAuditOptions& options, const std::string& tokenizer,
+                                 const CommonOptions& common) {
+  if (options.model.empty() != options.data.empty())
+    return usage_error("scoring blocks anew takes both --model and --data");
   P5_TRY(const MappedFile file, MappedFile::open(options.file));
   LedgerAudit audit = audit_ledger(file.bytes(), options.head);
   std::optional<LedgerSample> sample;
   if (!options.model.empty() && audit.declaration) {
     P5_TRY(sample, rescore(file.bytes(), *audit.declaration, options, tokenizer, common));
     audit.checks.push_back(sample->check);
-    if (sample->check.verdict == Verdict::fail && audit.first_violation.empty()) audit.first_violation = sample->check.evidence;
+    if (sample->check.verdict == Verdict::fail && audit.first_violation.empty())
+      audit.first_violation = sample->check.evidence;
     audit.verdict = overall(audit.checks);
   }
   Outcome outcome;
   outcome.report = report_of(audit);
   if (sample)
-    outcome.report["sample"] = {{"blocks", sample->blocks}, {"targets", sample->targets}, {"seed", options.seed}, {"bit_exact", sample->bit_exact},
-                                {"mean_difference", sample->mean_difference}, {"largest_difference", sample->largest_difference}};
+    outcome.report["sample"] = {{"blocks", sample->blocks},
+                                {"targets", sample->targets},
+                                {"seed", options.seed},
+                                {"bit_exact", sample->bit_exact},
+                                {"run_targets", sample->run_targets},
+                                {"run_updates", sample->run_updates},
+                                {"mean_difference", sample->mean_difference},
+                                {"largest_difference", sample->largest_difference}};
   outcome.text = text_of(audit);
   outcome.status = audit.verdict == Verdict::pass ? 0 : exit_status(ErrorCode::check_failed);
   return outcome;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cli/command.h"
 
@@ -11,8 +12,10 @@ struct LedgerAuditOptions {
   std::string file;
   std::string head;
   std::string model, data;  // to score blocks anew; or empty
-  std::string config;       // of a checkpoint without a configuration
-  std::int64_t sample = 4;  // blocks
+  std::string config;       // of the evaluation, and of a checkpoint without a configuration
+  std::vector<std::string> assignments;
+  std::int64_t sample = 4;       // blocks
+  std::int64_t max_targets = 0;  // blocks are drawn among the first so many targets; 0: all
   std::uint64_t seed = 1;
 };
 

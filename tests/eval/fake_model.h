@@ -55,7 +55,7 @@ class FakeModel : public Scorer, public Learner {
                      windows.windows(),
                      windows.length(),
                      learning_rate});
-    learnt_ += learning_rate * static_cast<double>(windows.targets()[0]);
+    learnt_ += hidden_factor * learning_rate * static_cast<double>(windows.targets()[0]);
     return {};
   }
   void reset() override { learnt_ = 0; }
@@ -78,6 +78,7 @@ class FakeModel : public Scorer, public Learner {
   std::vector<Step> steps;
   std::int64_t largest_batch = 0;
   std::function<void(std::vector<float>&)> spoil;
+  double hidden_factor = 1;  // what its steps are times those that it is told to take
 
  private:
   std::int64_t vocab_;
