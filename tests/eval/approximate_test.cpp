@@ -8,23 +8,13 @@
 #include "eval/stream_scorer.h"
 #include "fake_model.h"
 #include "random_data.h"
+#include "settings.h"
 #include "tests/engine/test_models.h"
 
 namespace par5 {
 namespace {
 
-using testing_support::quantizer_of;
-using testing_support::random_model;
-using testing_support::small_gpt2;
-using testing_support::small_unet;
-
-EvalSettings settings(std::int64_t window, std::int64_t stride) {
-  EvalSettings settings;
-  settings.window = window;
-  settings.stride = stride;
-  settings.batch_tokens = 4 * window;
-  return settings;
-}
+using namespace testing_support;
 
 TEST(Approximate, ALargerStrideShowsItsSignedDifference) {
   const EvalData data = random_data(400, 1);
@@ -75,7 +65,8 @@ TEST(Approximate, IsNeverCalledExact) {
   EXPECT_EQ(run_approximate(data, row->mode, with_ledger, model, model, 20).error().code, ErrorCode::usage);
   EXPECT_EQ(run_mode(data, row->mode, with_ledger, model, nullptr).error().code, ErrorCode::usage);
   EXPECT_EQ(run_approximate(data, row->mode, settings(16, 8), model, model, 20).error().code, ErrorCode::usage);
-  for (const char* name : {"sliding~", "sliding~0", "sliding~8x", "chunked~8", "sliding~-4", "ttt:model~stream", "sliding~streams"})
+  for (const char* name :
+       {"sliding~", "sliding~0", "sliding~8x", "chunked~8", "sliding~-4", "ttt:model~stream", "sliding~streams"})
     EXPECT_EQ(mode_from_name(name).error().code, ErrorCode::usage) << name;
   EXPECT_EQ(mode_name(*mode_from_name("sliding~stream")), "sliding~stream");
 }
@@ -109,11 +100,13 @@ TEST(Approximate, AStreamIsExactUntilItForgetsAndNearAfterwards) {
   EXPECT_EQ(run_approximate(data, mode, one_by_one, *stream, *exact, 8)->target_units, row->target_units);
 
   auto learned = EngineScorer::create(random_model(small_gpt2(), quantizer_of(Grid::ternary, Granularity::row, 1), 8),
-                                      {Arithmetic::fp32, {}, 1}).value();
+                                      {Arithmetic::fp32, {}, 1})
+                     .value();
   EXPECT_EQ(StreamScorer::create(*learned, 16).error().code, ErrorCode::usage);
 }
 
-// Moved keys are what keys at the earlier positions would be: a model of one layer sees the difference in rounding only.
+// Moved keys are what keys at the earlier positions would be: a model of one layer sees the difference in rounding
+// only.
 TEST(Approximate, ForgettingMovesKeysBack) {
   ModelConfig config = small_unet();
   config.layers = 1;

@@ -10,6 +10,7 @@
 #include "core/text.h"
 #include "fake_model.h"
 #include "random_data.h"
+#include "settings.h"
 
 namespace par5 {
 namespace {
@@ -18,18 +19,15 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::int64_t kVocab = 12;
 
-EvalSettings settings() {
-  EvalSettings settings;
-  settings.window = 16;
-  settings.stride = 5;
-  settings.batch_tokens = 64;
-  settings.ttt.chunk_tokens = 32;
-  return settings;
+EvalSettings learning_settings() {
+  EvalSettings options = settings(16, 5);
+  options.ttt.chunk_tokens = 32;
+  return options;
 }
 
 ScoreRow score(const EvalData& data, const Mode& mode) {
   FakeModel model(kVocab);
-  return run_mode(data, mode, settings(), model, &model).value();
+  return run_mode(data, mode, learning_settings(), model, &model).value();
 }
 
 std::vector<BreakdownRow> rows_of(const ScoreRow& row, const EvalData& data, BreakdownKind kind) {

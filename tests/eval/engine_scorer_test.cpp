@@ -10,20 +10,15 @@
 #include "eval/probe.h"
 #include "eval/score.h"
 #include "eval/self_test.h"
+#include "settings.h"
 #include "tests/engine/test_models.h"
 
 namespace par5 {
 namespace {
 
-using testing_support::quantizer_of;
-using testing_support::random_model;
-using testing_support::small_gpt2;
-using testing_support::small_unet;
-using testing_support::token_ids;
+using namespace testing_support;
 
-StoredModel small_model() {
-  return random_model(small_unet(), quantizer_of(Grid::quinary, Granularity::group, 24), 3);
-}
+StoredModel small_model() { return random_model(small_unet(), quantizer_of(Grid::quinary, Granularity::group, 24), 3); }
 
 TEST(LogShares, AgreeWithTheEnginesLogarithmToRounding) {
   std::mt19937_64 random(1);
@@ -33,8 +28,7 @@ TEST(LogShares, AgreeWithTheEnginesLogarithmToRounding) {
     std::vector<float> logs(frequencies.size());
     log_shares(frequencies, total, logs);
     for (std::size_t i = 0; i < logs.size(); ++i) {
-      const double exact =
-          exact::log64(static_cast<double>(frequencies[i])) - exact::log64(static_cast<double>(total));
+      const double exact = exact::log64(static_cast<double>(frequencies[i])) - exact::log64(static_cast<double>(total));
       ASSERT_NEAR(logs[i], exact, std::abs(exact) * 0x1p-24 + 1e-12) << frequencies[i];
     }
   }
@@ -87,17 +81,12 @@ TEST(EngineScorer, EveryModeGivesTheSameScoresForEveryKernelAndBatch) {
   data.token_bytes.leading_space.assign(data.token_bytes.bytes.size(), 0);
   data.token_bytes.boundary.assign(data.token_bytes.bytes.size(), 0);
   data.available_targets = data.targets();
-  for (const ModeKind kind :
-       {ModeKind::chunked, ModeKind::sliding, ModeKind::document, ModeKind::document_sliding}) {
+  for (const ModeKind kind : {ModeKind::chunked, ModeKind::sliding, ModeKind::document, ModeKind::document_sliding}) {
     std::vector<std::uint32_t> reference;
     for (const std::string& kernel : kernel_names())
       for (const std::int64_t batch : {64, 1000}) {
-        EvalSettings settings;
-        settings.window = 32;
-        settings.stride = 5;
-        settings.batch_tokens = batch;
         auto scorer = EngineScorer::create(model, {Arithmetic::int8, kernel, 1}).value();
-        const auto row = run_mode(data, {kind}, settings, *scorer, nullptr);
+        const auto row = run_mode(data, {kind}, settings(32, 5, batch), *scorer, nullptr);
         ASSERT_TRUE(row) << row.error().message;
         if (reference.empty()) reference = row->target_units;
         EXPECT_EQ(row->target_units, reference) << mode_name({kind}) << " " << kernel << " " << batch;
@@ -107,7 +96,6 @@ TEST(EngineScorer, EveryModeGivesTheSameScoresForEveryKernelAndBatch) {
 
 // Windows of twice the trained context: RoPE has angles for them, a table of learned positions has none.
 TEST(EngineScorer, WindowsLongerThanTrained) {
-  EvalSettings settings;
   EvalData data;
   ModelConfig config = small_unet();
   config.context = 24;
@@ -117,10 +105,8 @@ TEST(EngineScorer, WindowsLongerThanTrained) {
   data.token_bytes.bytes.assign(static_cast<std::size_t>(config.vocab), 3);
   data.token_bytes.leading_space.assign(data.token_bytes.bytes.size(), 0);
   data.token_bytes.boundary.assign(data.token_bytes.bytes.size(), 0);
-  settings.window = 48;
-  settings.stride = 20;
   auto scorer = EngineScorer::create(model, {Arithmetic::fp32, {}, 1}).value();
-  const auto row = run_mode(data, {ModeKind::sliding}, settings, *scorer, nullptr);
+  const auto row = run_mode(data, {ModeKind::sliding}, settings(48, 20), *scorer, nullptr);
   ASSERT_TRUE(row) << row.error().message;
   // The last target of a window, alone: the same bits.
   const auto window = std::span(data.tokens).subspan(40, 48);
@@ -132,20 +118,20 @@ TEST(EngineScorer, WindowsLongerThanTrained) {
 
   const StoredModel learned = random_model(small_gpt2(), quantizer_of(Grid::ternary, Granularity::row, 1), 8);
   scorer = EngineScorer::create(learned, {Arithmetic::fp32, {}, 1}).value();
-  settings.window = learned.model.context + 1;
   const std::vector<std::uint16_t> text = token_ids(learned.model.context + 2, learned.model.vocab, 7);
   data.tokens = text;
   data.token_bytes.bytes.assign(static_cast<std::size_t>(learned.model.vocab), 3);
-  const auto longer = run_mode(data, {ModeKind::chunked}, settings, *scorer, nullptr);
+  const auto longer = run_mode(data, {ModeKind::chunked}, settings(learned.model.context + 1, 64), *scorer, nullptr);
   ASSERT_FALSE(longer);
   EXPECT_EQ(longer.error().code, ErrorCode::usage);
   EXPECT_NE(longer.error().message.find("learned positions"), std::string::npos);
 }
 
 TEST(SelfTest, HoldsOnEveryKernelAndNoticesAnotherModel) {
-  for (Artifact artifact : {Artifact{small_model(), {}, {}, 0.95, {}, {}},
-                            Artifact{random_model(small_gpt2(), quantizer_of(Grid::ternary, Granularity::row, 1), 8),
-                                     {}, {}, 1.0, {}, {}}}) {
+  for (Artifact artifact :
+       {Artifact{small_model(), {}, {}, 0.95, {}, {}},
+        Artifact{
+            random_model(small_gpt2(), quantizer_of(Grid::ternary, Granularity::row, 1), 8), {}, {}, 1.0, {}, {}}}) {
     artifact.self_test = make_self_test(artifact.model, artifact.temperature, 2).value();
     artifact.extras = {arithmetic_version_entry()};
     EXPECT_LE(artifact.self_test.size() * artifact.self_test[0].tokens.size() * 2, 64u) << "every byte counts";

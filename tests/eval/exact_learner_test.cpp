@@ -10,15 +10,13 @@
 #include "eval/engine_scorer.h"
 #include "eval/ledger_audit.h"
 #include "random_data.h"
+#include "settings.h"
 #include "tests/engine/test_models.h"
 
 namespace par5 {
 namespace {
 
-using testing_support::quantizer_of;
-using testing_support::random_model;
-using testing_support::small_gpt2;
-using testing_support::small_unet;
+using namespace testing_support;
 
 constexpr double kTemperature = 1.2;
 
@@ -28,11 +26,8 @@ StoredModel small_model() {
   return random_model(model, quantizer_of(Grid::quinary, Granularity::group, 24), 3);
 }
 
-EvalSettings settings() {
-  EvalSettings settings;
-  settings.window = 24;
-  settings.stride = 10;
-  settings.batch_tokens = 100;
+EvalSettings learning_settings() {
+  EvalSettings settings = par5::settings(24, 10, 100);
   settings.ttt.chunk_tokens = 50;
   settings.ttt.batch_windows = 2;
   settings.ttt_model.chunk_tokens = settings.online.chunk_tokens = 40;
@@ -44,7 +39,8 @@ EvalSettings settings() {
 
 ScoreRow run(const StoredModel& model, const EvalData& data, const Mode& mode, const EvalSettings& settings,
              const EngineOptions& options = {Arithmetic::fp32, "", 1}) {
-  auto learner = ExactLearner::create(model, options, mode.kind, settings.learning(mode.kind), 1e-3, kTemperature).value();
+  auto learner =
+      ExactLearner::create(model, options, mode.kind, settings.learning(mode.kind), 1e-3, kTemperature).value();
   EngineScorer scorer(learner->engine(), kTemperature);
   auto row = run_mode(data, mode, settings, scorer, learner.get());
   EXPECT_TRUE(row) << row.error().message;
@@ -66,7 +62,7 @@ TEST(ExactLearner, TheLedgerIsTheSameForEveryKernelAndThreadsAndItsAuditIsClean)
     std::vector<std::pair<std::string, std::size_t>> machines = {{"", 2}, {"", 3}};
     for (const std::string& kernel : kernel_names()) machines.emplace_back(kernel, 1);
     for (const auto& [kernel, threads] : machines) {
-      EvalSettings with_ledger = settings();
+      EvalSettings with_ledger = learning_settings();
       with_ledger.ledger = LedgerOptions{};
       with_ledger.ledger->path = join_path(folder.path(), kernel + std::to_string(threads) + ".ledger");
       with_ledger.ledger->model_sha256 = std::string(64, 'a');
@@ -88,11 +84,11 @@ TEST(ExactLearner, TheArmAtRateZeroIsTheSlidingPass) {
   const StoredModel model = small_model();
   const EvalData data = random_data(200, 5, model.model.vocab);
   auto scorer = EngineScorer::create(model, {Arithmetic::fp32, "", 1}, kTemperature).value();
-  const ScoreRow sliding = run_mode(data, {ModeKind::sliding}, settings(), *scorer, nullptr).value();
+  const ScoreRow sliding = run_mode(data, {ModeKind::sliding}, learning_settings(), *scorer, nullptr).value();
   for (const ModeKind kind : kinds()) {
-    const ScoreRow still = run(model, data, {kind, true}, settings());
+    const ScoreRow still = run(model, data, {kind, true}, learning_settings());
     EXPECT_EQ(still.target_units, sliding.target_units) << mode_name({kind});
-    EXPECT_NE(run(model, data, {kind}, settings()).target_units, sliding.target_units) << mode_name({kind});
+    EXPECT_NE(run(model, data, {kind}, learning_settings()).target_units, sliding.target_units) << mode_name({kind});
   }
 }
 
@@ -104,7 +100,8 @@ TEST(ExactLearner, LearningHelpsOnATextThatRepeatsItself) {
     for (std::size_t i = 60; i < data.tokens.size(); ++i) data.tokens[i] = data.tokens[i - 60];
     for (const ModeKind kind : kinds()) {
       if (kind == ModeKind::ttt_scalars && model.model.backbone == Backbone::gpt2) continue;  // it has none
-      EXPECT_LT(run(model, data, {kind}, settings()).nats, run(model, data, {kind, true}, settings()).nats)
+      EXPECT_LT(run(model, data, {kind}, learning_settings()).nats,
+                run(model, data, {kind, true}, learning_settings()).nats)
           << mode_name({kind});
     }
   }
@@ -135,15 +132,15 @@ TEST(ExactLearner, ResumesToTheSameBits) {
     std::string head;
     for (const double snapshot_seconds : {-1.0, 0.0, 1e9})  // -1: not interrupted
       for (const int calls : snapshot_seconds < 0 ? std::vector{1000} : std::vector{3, 1000}) {
-        EvalSettings options = settings();
+        EvalSettings options = learning_settings();
         options.ledger = LedgerOptions{};
         options.ledger->path = join_path(folder.path(), mode_name({kind}) + std::to_string(snapshot_seconds));
         options.ledger->model_sha256 = std::string(64, 'a');
         options.ledger->resume = snapshot_seconds >= 0;
         options.ledger->snapshot_seconds = std::abs(snapshot_seconds);
-        auto learner = ExactLearner::create(model, {Arithmetic::fp32, "", 1}, kind, options.learning(kind), 1e-3,
-                                            kTemperature)
-                           .value();
+        auto learner =
+            ExactLearner::create(model, {Arithmetic::fp32, "", 1}, kind, options.learning(kind), 1e-3, kTemperature)
+                .value();
         EngineScorer inner(learner->engine(), kTemperature);
         MortalScorer scorer(inner, calls);
         const auto row = run_mode(data, {kind}, options, scorer, learner.get());

@@ -15,6 +15,7 @@
 #include "eval/ttt.h"
 #include "fake_model.h"
 #include "random_data.h"
+#include "settings.h"
 
 namespace par5 {
 namespace {
@@ -40,10 +41,7 @@ class LedgerTest : public testing::Test {
   std::string path(const std::string& name = "l") const { return join_path(folder_->path(), name); }
 
   EvalSettings settings(const std::string& name = "l", bool resume = false, double snapshot_seconds = 1e9) const {
-    EvalSettings settings;
-    settings.window = 16;
-    settings.stride = 4;
-    settings.batch_tokens = 1024;
+    EvalSettings settings = par5::settings(16, 4, 1024);
     settings.ttt.chunk_tokens = 64;
     settings.ledger = LedgerOptions{path(name), std::string(64, 'a'), 1, resume, Overwrite::no, snapshot_seconds};
     return settings;
@@ -55,7 +53,8 @@ class LedgerTest : public testing::Test {
 };
 
 const Verdict& verdict_of(const LedgerAudit& audit, const std::string& id) {
-  return std::find_if(audit.checks.begin(), audit.checks.end(), [&](const AuditCheck& c) { return c.id == id; })->verdict;
+  return std::find_if(audit.checks.begin(), audit.checks.end(), [&](const AuditCheck& c) { return c.id == id; })
+      ->verdict;
 }
 
 TEST_F(LedgerTest, WhatIsWrittenIsWhatHappened) {
@@ -82,7 +81,8 @@ TEST_F(LedgerTest, WhatIsWrittenIsWhatHappened) {
     for (auto block = reader->next(); *block; block = reader->next()) {
       std::size_t i = 0;
       for (const LedgerEvent& event : (*block)->events)
-        for (std::int64_t t = event.first_target; event.kind == LedgerEvent::Kind::scored && t < event.end_target; ++t, ++i) {
+        for (std::int64_t t = event.first_target; event.kind == LedgerEvent::Kind::scored && t < event.end_target;
+             ++t, ++i) {
           EXPECT_EQ((*block)->bytes[i], target_bytes(data, t));
           EXPECT_FLOAT_EQ(static_cast<float>(ledger_nats((*block)->units[i])), row->target_nats(t));
         }
@@ -119,7 +119,8 @@ TEST_F(LedgerTest, ResumedIsAsIfNothingHadHappened) {
       for (int attempt = 0; attempt < 2; ++attempt) {
         // First late, behind a whole block, then soon after having caught up.
         const double share = 0.84 + 0.1 * static_cast<double>(random() % 100) / 100;
-        MortalModel model(attempt == 0 ? static_cast<std::int64_t>(share * static_cast<double>(whole.calls)) : 1 + random() % 4);
+        MortalModel model(attempt == 0 ? static_cast<std::int64_t>(share * static_cast<double>(whole.calls))
+                                       : 1 + random() % 4);
         options.ledger = settings(name, attempt > 0, with_snapshot ? 0.01 : 1e9).ledger;
         EXPECT_FALSE(run_mode(data, mode, options, model, &model));
         EXPECT_EQ(file_exists(path(name) + ".snapshot"), with_snapshot);
@@ -154,7 +155,8 @@ TEST_F(LedgerTest, ATornRecordIsCutOff) {
     ASSERT_TRUE(write_file(path(name), std::span(bytes).first(cut), Overwrite::no));
     const LedgerAudit audit = audit_ledger(bytes_of(path(name)), "");
     EXPECT_EQ(audit.verdict, Verdict::unknown);
-    EXPECT_EQ(run_mode(data, {ModeKind::chunked}, settings(name, true), model, nullptr)->ledger_sha256, row->ledger_sha256);
+    EXPECT_EQ(run_mode(data, {ModeKind::chunked}, settings(name, true), model, nullptr)->ledger_sha256,
+              row->ledger_sha256);
   }
 }
 
@@ -191,7 +193,8 @@ Story honest_story() {
   story.declaration.learner = "sgd";
   using Kind = LedgerEvent::Kind;
   LedgerBlock first, second;
-  first.events = {{Kind::scored, 1, 7, 0, 0, 0, {}}, {Kind::learnt, 1, 5, 0, 2, 0.5, {}}, {Kind::scored, 7, 9, 1, 0, 0, {}}};
+  first.events = {
+      {Kind::scored, 1, 7, 0, 0, 0, {}}, {Kind::learnt, 1, 5, 0, 2, 0.5, {}}, {Kind::scored, 7, 9, 1, 0, 0, {}}};
   first.units = {1, 2, 3, 4, 5, 6, 7, 8};
   first.bytes = {1, 1, 1, 1, 1, 1, 300, 1};
   second.events = {{Kind::scored, 9, 13, 1, 0, 0, {}}};
@@ -306,14 +309,11 @@ void mutate_and_audit(int mutations, unsigned seed) {
   const auto folder = TemporaryFolder::create();
   const EvalData data = random_data(500, seed);
   FakeModel model(kVocab);
-  EvalSettings settings;
-  settings.window = 16;
-  settings.stride = 8;
-  settings.batch_tokens = 64;
-  settings.ttt.chunk_tokens = 64;
+  EvalSettings options = settings(16, 8);
+  options.ttt.chunk_tokens = 64;
   const std::string path = join_path(folder->path(), "l");
-  settings.ledger = LedgerOptions{path, std::string(64, 'a'), 1, false, Overwrite::no, 1e9};
-  const auto row = run_mode(data, {ModeKind::ttt_scalars}, settings, model, &model);
+  options.ledger = LedgerOptions{path, std::string(64, 'a'), 1, false, Overwrite::no, 1e9};
+  const auto row = run_mode(data, {ModeKind::ttt_scalars}, options, model, &model);
   ASSERT_TRUE(row);
   const auto original = read_file(path).value();
   ASSERT_EQ(audit_ledger(original, row->ledger_sha256).verdict, Verdict::pass);
@@ -339,12 +339,21 @@ void mutate_and_audit(int mutations, unsigned seed) {
     auto bytes = original;
     while (bytes == original) {
       const auto offset = static_cast<std::ptrdiff_t>(below(bytes.size()));
-      const auto length = static_cast<std::ptrdiff_t>(std::min<std::size_t>(1 + below(64), bytes.size() - static_cast<std::size_t>(offset)));
+      const auto length = static_cast<std::ptrdiff_t>(
+          std::min<std::size_t>(1 + below(64), bytes.size() - static_cast<std::size_t>(offset)));
       switch (below(5)) {
-        case 0: bytes[static_cast<std::size_t>(offset)] = static_cast<std::byte>(random()); break;
-        case 1: bytes.erase(bytes.begin() + offset, bytes.begin() + offset + length); break;
-        case 2: bytes.insert(bytes.begin() + offset, static_cast<std::size_t>(length), static_cast<std::byte>(random())); break;
-        case 3: bytes.resize(static_cast<std::size_t>(offset)); break;
+        case 0:
+          bytes[static_cast<std::size_t>(offset)] = static_cast<std::byte>(random());
+          break;
+        case 1:
+          bytes.erase(bytes.begin() + offset, bytes.begin() + offset + length);
+          break;
+        case 2:
+          bytes.insert(bytes.begin() + offset, static_cast<std::size_t>(length), static_cast<std::byte>(random()));
+          break;
+        case 3:
+          bytes.resize(static_cast<std::size_t>(offset));
+          break;
         default: {
           const auto other = static_cast<std::ptrdiff_t>(below(bytes.size() - static_cast<std::size_t>(length) + 1));
           if (other >= offset + length || other + length <= offset)
@@ -372,7 +381,9 @@ TEST_F(LedgerTest, LongThirtySevenMillionTargets) {
   declaration.targets = kTargets;
   declaration.model_sha256 = std::string(64, 'a');
   std::mt19937 random(8);
-  auto file = LedgerFile::create(path(), declaration, [&random](std::int64_t) { return static_cast<std::uint32_t>(random() % 17); }, Overwrite::no);
+  auto file = LedgerFile::create(
+      path(), declaration, [&random](std::int64_t) { return static_cast<std::uint32_t>(random() % 17); },
+      Overwrite::no);
   ASSERT_TRUE(file);
   std::vector<std::uint32_t> units(64);
   for (std::int64_t first = 1; first <= kTargets; first += 64) {
@@ -385,7 +396,8 @@ TEST_F(LedgerTest, LongThirtySevenMillionTargets) {
   const std::clock_t start = std::clock();
   const LedgerAudit audit = audit_ledger(mapped->bytes(), hex(*head));
   const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
-  std::printf("37,146,624 targets: %llu bytes, audited in %.2f s\n", static_cast<unsigned long long>(audit.file_bytes), seconds);
+  std::printf("37,146,624 targets: %llu bytes, audited in %.2f s\n", static_cast<unsigned long long>(audit.file_bytes),
+              seconds);
   EXPECT_EQ(audit.verdict, Verdict::pass) << audit.first_violation;
   EXPECT_LT(audit.file_bytes, 250000000u);
   EXPECT_LT(seconds, 30);

@@ -10,6 +10,7 @@
 #include "eval/ttt.h"
 #include "fake_model.h"
 #include "random_data.h"
+#include "settings.h"
 
 namespace par5 {
 namespace {
@@ -22,14 +23,6 @@ double slow_nats(const EvalData& data, FakeModel& model, std::int64_t target, st
   const auto context =
       tokens.subspan(static_cast<std::size_t>(context_start), static_cast<std::size_t>(target - context_start));
   return -model.predict(context)[tokens[static_cast<std::size_t>(target)]];
-}
-
-EvalSettings settings(std::int64_t window, std::int64_t stride, std::int64_t batch_tokens = 64) {
-  EvalSettings settings;
-  settings.window = window;
-  settings.stride = stride;
-  settings.batch_tokens = batch_tokens;
-  return settings;
 }
 
 TEST(Score, ChunkedAgreesWithTheDefinition) {
@@ -63,9 +56,7 @@ TEST(Score, SlidingAgreesWithTheDefinition) {
   ASSERT_TRUE(row);
   for (std::int64_t t = 1; t <= 101; ++t) {
     const std::int64_t later = t <= window ? 0 : (t - window + stride - 1) / stride;
-    EXPECT_FLOAT_EQ(row->target_nats(t),
-                    static_cast<float>(slow_nats(data, model, t, later * stride)))
-        << t;
+    EXPECT_FLOAT_EQ(row->target_nats(t), static_cast<float>(slow_nats(data, model, t, later * stride))) << t;
   }
 }
 
@@ -77,8 +68,7 @@ TEST(Score, DocumentsAreScoredAsIfAlone) {
   std::int64_t begin = 0;
   for (std::int64_t t = 1; t <= 200; ++t) {
     if (data.tokens[static_cast<std::size_t>(t - 1)] == data.bos) begin = t - 1;
-    EXPECT_FLOAT_EQ(row->target_nats(t),
-                    static_cast<float>(slow_nats(data, model, t, begin + (t - 1 - begin) / 8 * 8)))
+    EXPECT_FLOAT_EQ(row->target_nats(t), static_cast<float>(slow_nats(data, model, t, begin + (t - 1 - begin) / 8 * 8)))
         << t;
   }
 }
@@ -163,7 +153,8 @@ TEST(Score, LearningRateZeroRunsTheSameCodeAndIsPlainSliding) {
   EXPECT_EQ(still->updates, learning->updates);
   EXPECT_EQ(still->learning_rate, 0);
   // The first chunk is scored before anything is learnt.
-  EXPECT_TRUE(std::equal(still->target_units.begin(), still->target_units.begin() + 32, learning->target_units.begin()));
+  EXPECT_TRUE(
+      std::equal(still->target_units.begin(), still->target_units.begin() + 32, learning->target_units.begin()));
 }
 
 TEST(Score, ModesHaveNames) {
@@ -177,7 +168,8 @@ TEST(Score, ReportsHaveTheirKeys) {
   const EvalData data = random_data(60, 8);
   FakeModel model(kVocab);
   std::vector<ScoreRow> rows;
-  for (const Mode& mode : ladder_modes(true, false)) rows.push_back(*run_mode(data, mode, settings(8, 4), model, &model));
+  for (const Mode& mode : ladder_modes(true, false))
+    rows.push_back(*run_mode(data, mode, settings(8, 4), model, &model));
   const auto one = eval_json({rows[0]}, data);
   for (const char* key :
        {"mode", "bpb", "nats_per_token", "targets", "bytes", "documents", "dropped_targets", "engine"})

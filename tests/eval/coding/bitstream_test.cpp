@@ -15,10 +15,7 @@
 namespace par5 {
 namespace {
 
-using testing_support::quantizer_of;
-using testing_support::random_model;
-using testing_support::small_unet;
-using testing_support::token_ids;
+using namespace testing_support;
 
 constexpr std::uint16_t kBos = 1;
 
@@ -170,8 +167,8 @@ TEST(CodedText, OtherSettingsOfTheLearnerAreNoticed) {
     const auto refused = [&](const std::string& what, auto change) {
       Bitstream wrong = coded.bitstream;
       change(wrong.parameters);
-      const auto decoded = decode_text(model, read_bitstream(write_bitstream(wrong)->bytes, "x.p5b").value(), "x.p5b",
-                                       {"", 1, 0});
+      const auto decoded =
+          decode_text(model, read_bitstream(write_bitstream(wrong)->bytes, "x.p5b").value(), "x.p5b", {"", 1, 0});
       ASSERT_FALSE(decoded) << mode_name(parameters.mode) << " " << what;
       EXPECT_EQ(decoded.error().code, ErrorCode::bad_data) << what;
     };
@@ -246,8 +243,8 @@ TEST(CodedText, GoesOnFromWhatWasSaved) {
   }
 }
 
-// In the middle of windows and chunks, with what has been learnt. A bitstream of some targets too few leaves behind what a
-// decoder of the whole text has at that place.
+// In the middle of windows and chunks, with what has been learnt. A bitstream of some targets too few leaves behind
+// what a decoder of the whole text has at that place.
 TEST(CodedText, GoesOnFromWhatWasLearnt) {
   const CodingModel model = small_model();
   const std::vector<std::uint16_t> tokens = text(110);

@@ -10,11 +10,7 @@
 namespace par5 {
 namespace {
 
-using testing_support::demo_tokenizer;
-using testing_support::nasty_inputs;
-using testing_support::quantizer_of;
-using testing_support::random_model;
-using testing_support::small_unet;
+using namespace testing_support;
 
 CodingModel demo_model(std::uint64_t seed = 3) {
   ModelConfig model = small_unet();
@@ -88,7 +84,8 @@ TEST(FileCoder, NastyInputsComeBack) {
 TEST(FileCoder, TheModelCodesBlocksThatOtherKernelsDecode) {
   const CodingModel model = demo_model();
   // Short enough that plain codecs have nothing to gain from.
-  const std::string input = "Not every text is long,\nand this one has\r\n\r\n two  line breaks of each kind; caf\xc3\xa9 \xff.\n";
+  const std::string input =
+      "Not every text is long,\nand this one has\r\n\r\n two  line breaks of each kind; caf\xc3\xa9 \xff.\n";
   for (const Arithmetic arithmetic : {Arithmetic::int8, Arithmetic::fp32}) {
     std::size_t position = 0;
     std::string stored;

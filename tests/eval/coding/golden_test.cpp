@@ -14,10 +14,7 @@
 namespace par5 {
 namespace {
 
-using testing_support::demo_tokenizer;
-using testing_support::quantizer_of;
-using testing_support::random_model;
-using testing_support::small_unet;
+using namespace testing_support;
 
 const std::string kFolder = PAR5_SOURCE_DIR "/tests/eval/coding/golden/";
 constexpr std::string_view kText =

@@ -11,8 +11,7 @@
 namespace par5 {
 namespace {
 
-using testing_support::demo_tokenizer;
-using testing_support::nasty_inputs;
+using namespace testing_support;
 
 std::string applied(const SourceText& source) {
   std::string result;
@@ -44,8 +43,25 @@ TEST(SourceText, ComesBackWhateverItIs) {
 
 TEST(SourceText, ComesBackFromRandomMixtures) {
   std::mt19937_64 random(1);
-  const std::vector<std::string> parts = {" ",  "  ",   "\n",  "\r\n", "\t", "word", "The", ".", "\xe2\x96\x81", "\xef\xac\x81",
-                                          "é",  "e\xcc\x81", "\xff", std::string(1, '\0'), "\xc2\xa0", "日本", "\xf0\x9f\x98\x80", "7", "\xe2\x80\x8b"};
+  const std::vector<std::string> parts = {" ",
+                                          "  ",
+                                          "\n",
+                                          "\r\n",
+                                          "\t",
+                                          "word",
+                                          "The",
+                                          ".",
+                                          "\xe2\x96\x81",
+                                          "\xef\xac\x81",
+                                          "é",
+                                          "e\xcc\x81",
+                                          "\xff",
+                                          std::string(1, '\0'),
+                                          "\xc2\xa0",
+                                          "日本",
+                                          "\xf0\x9f\x98\x80",
+                                          "7",
+                                          "\xe2\x80\x8b"};
   for (int round = 0; round < 300; ++round) {
     std::string input;
     for (std::uint64_t i = random() % 60; i > 0; --i) input += parts[random() % parts.size()];

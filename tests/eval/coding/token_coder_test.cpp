@@ -9,12 +9,7 @@
 namespace par5 {
 namespace {
 
-using testing_support::make_engine;
-using testing_support::quantizer_of;
-using testing_support::random_model;
-using testing_support::small_gpt2;
-using testing_support::small_unet;
-using testing_support::token_ids;
+using namespace testing_support;
 
 using Lanes = std::vector<std::vector<std::uint16_t>>;
 
@@ -81,9 +76,8 @@ TEST(TokenCoder, RoundTripsEveryRuleWithOtherKernelsThreadsAndArithmetics) {
         ASSERT_TRUE(encoded) << encoded.error().message;
         EXPECT_LE(static_cast<double>(encoded->payload.size()), encoded->claimed_bits / 8 * 1.0001 + 8);
         EXPECT_GE(static_cast<double>(encoded->payload.size()), encoded->claimed_bits / 8 - 1);
-        const std::vector<std::string> kernels = rule.window == 16 && rule.stride == 3
-                                                     ? kernel_names()
-                                                     : std::vector<std::string>{"scalar"};
+        const std::vector<std::string> kernels =
+            rule.window == 16 && rule.stride == 3 ? kernel_names() : std::vector<std::string>{"scalar"};
         for (const std::string& kernel : kernels) {
           Engine engine = make_engine(model, arithmetic, kernel);
           TokenCoder decoder(engine, 0.9, rule);
