@@ -4,7 +4,8 @@
 //         windows, fused kernels) against the published program's way: every position of every window through plain
 //         LibTorch operations and the whole head. The baseline also runs in a process of its own with malloc as it is.
 // eval.2: gradients of the calibration tensors alone against gradients of all weights, by the same kernels, so that the
-//         updates must be equal; and against all gradients by plain LibTorch operations, for information.
+//         updates must be equal; all that the former can do besides is to pack the frozen weights once. And against all
+//         gradients by plain LibTorch operations, for information.
 // eval.4: (long, where the shared data is) learning beside its own arm at learning rate 0, on enwiki-long's whole val.
 // eval.5: the largest difference in bpb between batches of 1, 7 and 32 windows and 1 and 2 threads.
 #include <torch/csrc/autograd/autograd.h>
