@@ -45,7 +45,7 @@ struct WeightSet {
       const MatrixRows all{&tensor, 0, tensor.spec.shape[0]};
       matrices.push_back(pack_matrix({&all, 1}, packing).value());
       bytes += matrices.back().bytes();
-      if (arithmetic == Arithmetic::int8) most_words = std::max(most_words, activation_words(matrices.back()));
+      if (arithmetic == Arithmetic::int8) most_words = std::max(most_words, activation_words(matrices.back(), rows));
       if (arithmetic == Arithmetic::fp32_adds) most_floats = std::max(most_floats, table_floats(matrices.back()));
     }
     x.resize(rows * kWidest);
@@ -67,11 +67,11 @@ struct WeightSet {
         fp32(matrix);
         continue;
       }
-      const std::size_t count = arithmetic == Arithmetic::int8 ? activation_words(matrix) : table_floats(matrix);
+      const std::size_t count = arithmetic == Arithmetic::int8 ? activation_words(matrix, rows) : table_floats(matrix);
       pool.run(rows, [&](std::size_t r, std::size_t) {
         const float* row = x.data() + r * kWidest;
         if (arithmetic == Arithmetic::int8)
-          kernels.quantize_row(row, matrix, {words.data() + r * count, starts.data() + r * matrix.groups, &steps[r]});
+          kernels.quantize_row(row, matrix, rows, {words.data() + r * count, starts.data() + r * matrix.groups, &steps[r]});
         else
           kernels.adds_tables(row, matrix, tables.data() + r * count);
       });

@@ -251,4 +251,14 @@ void Engine::frequencies(std::span<const float> logits, double temperature, int 
   });
 }
 
+
+void Engine::log_shares(std::span<const std::uint64_t> frequencies, std::span<const std::uint64_t> totals,
+                        std::span<float> out) {
+  const FloatState float_state;
+  const auto vocab = static_cast<std::size_t>(model().vocab);
+  state_->pool.run(totals.size(), [&](std::size_t row, std::size_t) {
+    state_->kernels.log_shares(frequencies.data() + row * vocab, totals[row], vocab, out.data() + row * vocab);
+  });
+}
+
 }  // namespace par5

@@ -102,6 +102,9 @@ class Engine {
   // `totals` one per row.
   void frequencies(std::span<const float> logits, double temperature, int bits, std::span<std::uint64_t> out,
                    std::span<std::uint64_t> totals);
+  // log_shares (engine/frequencies.h) of rows of them.
+  void log_shares(std::span<const std::uint64_t> frequencies, std::span<const std::uint64_t> totals,
+                  std::span<float> out);
 
   struct State;
 

@@ -113,12 +113,7 @@ template <class Before>
 void Forward::prepare(Rows& input, const PackedMatrix& matrix, bool output_projection, const Before& before) {
   const bool normed =
       model_.linear_norm == LinearNorm::all || (model_.linear_norm == LinearNorm::outputs && output_projection);
-  if (arithmetic_ == Arithmetic::int8) {
-    quantized_words_.resize(std::max(quantized_words_.size(), rows_ * activation_words(matrix)));
-    quantized_starts_.resize(std::max(quantized_starts_.size(), rows_ * matrix.groups));
-    quantized_steps_.resize(std::max(quantized_steps_.size(), rows_));
-  }
-  if (arithmetic_ == Arithmetic::fp32_adds) tables_.resize(std::max(tables_.size(), rows_ * table_floats(matrix)));
+  reserve(matrix);
   each_row([&](std::size_t row) {
     before(row);
     if (normed) kernels_.rms_norm(input[row], matrix.inputs, input[row]);
@@ -126,11 +121,19 @@ void Forward::prepare(Rows& input, const PackedMatrix& matrix, bool output_proje
   });
 }
 
-// Makes the arithmetic's own form of one row.
+void Forward::reserve(const PackedMatrix& matrix) {
+  if (arithmetic_ == Arithmetic::int8) {
+    quantized_words_.resize(std::max(quantized_words_.size(), rows_ * activation_words(matrix, rows_)));
+    quantized_starts_.resize(std::max(quantized_starts_.size(), rows_ * matrix.groups));
+    quantized_steps_.resize(std::max(quantized_steps_.size(), rows_));
+  }
+  if (arithmetic_ == Arithmetic::fp32_adds) tables_.resize(std::max(tables_.size(), rows_ * table_floats(matrix)));
+}
+
 void Forward::convert(const Rows& input, const PackedMatrix& matrix, std::size_t row) {
   if (arithmetic_ == Arithmetic::int8)
-    kernels_.quantize_row(input[row], matrix,
-                          {quantized_words_.data() + row * activation_words(matrix),
+    kernels_.quantize_row(input[row], matrix, rows_,
+                          {quantized_words_.data() + row * activation_words(matrix, rows_),
                            quantized_starts_.data() + row * matrix.groups, quantized_steps_.data() + row});
   if (arithmetic_ == Arithmetic::fp32_adds)
     kernels_.adds_tables(input[row], matrix, tables_.data() + row * table_floats(matrix));
@@ -193,6 +196,7 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
     keep_wanted();
     if (rows_ == 0) return;
     // normed_ already has the norm of linear_norm; only its other form is made again for the rows that stay.
+    reserve(weights.query);
     each_row([&](std::size_t row) { convert(normed_, weights.query, row); });
   }
   multiply(normed_, weights.query, query_);

@@ -102,6 +102,8 @@ class Forward {
   // linear_norm, the arithmetic's own form.
   template <class Before>
   void prepare(Rows& input, const PackedMatrix& matrix, bool output_projection, const Before& before);
+  // Makes the arithmetic's own form of one row, for which `reserve` makes room.
+  void reserve(const PackedMatrix& matrix);
   void convert(const Rows& input, const PackedMatrix& matrix, std::size_t row);
   void multiply(const Rows& input, const PackedMatrix& matrix, Rows& out);
   void multiply_floats(const float* input, std::size_t input_stride, std::size_t rows, const PackedMatrix& matrix,

@@ -18,4 +18,8 @@ std::uint64_t token_frequencies(std::span<const float> logits, int bits, std::sp
 // Bits that coding costs a token of this frequency: log2(total / frequency), by the engine's own logarithm.
 double claimed_bits(std::uint64_t frequency, std::uint64_t total);
 
+// out[t] = ln(frequencies[t] / total), with an error below 1e-12 before the one rounding to binary32. Frequencies and
+// total are in [1, 2^63]. The scalar reference, as above.
+void log_shares(std::span<const std::uint64_t> frequencies, std::uint64_t total, std::span<float> out);
+
 }  // namespace par5

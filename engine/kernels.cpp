@@ -6,8 +6,9 @@
 
 namespace par5 {
 
-std::size_t activation_words(const PackedMatrix& matrix) {
-  if (matrix.format == PackedFormat::columns) return matrix.groups * matrix.lines * kTableWords;
+std::size_t activation_words(const PackedMatrix& matrix, std::size_t rows) {
+  if (matrix.format == PackedFormat::columns)
+    return matrix.groups * matrix.lines * (rows < kSharedRows ? kTableWords : 1);
   return matrix.groups * matrix.lines * inputs_per_word(matrix.format) / 4;
 }
 

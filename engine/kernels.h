@@ -15,17 +15,18 @@ namespace par5 {
 // One token's int8 activations in the order in which a matrix's format wants them: word [group][line][field], byte b
 // beside the weight of `byte` b (packed_matrix.h); base5: digit for field. Inputs that pad a group are 0.
 struct QuantizedRow {
-  std::uint32_t* words = nullptr;  // activation_words(matrix)
+  std::uint32_t* words = nullptr;  // activation_words(matrix, rows)
   std::int32_t* starts = nullptr;  // [groups]: -offset · sum of the group's activations
   float* step = nullptr;           // activation = int8 · step
 };
 // columns: tables instead, 64 words for every line: of the 125 sums that the line's three activations give with every
-// base-5 byte, the low six bits (128 places, a byte each), then what is above them. `starts` are not used.
-constexpr std::size_t kTableWords = 64;
-std::size_t activation_words(const PackedMatrix& matrix);
+// base-5 byte, the low six bits (128 places, a byte each), then what is above them. `starts` are not used. Where at least
+// kSharedRows rows are multiplied together, one word for every line: its activations, from the lowest byte.
+constexpr std::size_t kTableWords = 64, kSharedRows = 16;
+std::size_t activation_words(const PackedMatrix& matrix, std::size_t rows);
 
 struct QuantizedRows {
-  const std::uint32_t* words = nullptr;  // [rows][activation_words]
+  const std::uint32_t* words = nullptr;  // [rows][activation_words(matrix, rows)]
   const std::int32_t* starts = nullptr;  // [rows][groups]
   const float* steps = nullptr;          // [rows]
   std::size_t rows = 0;
@@ -52,8 +53,8 @@ struct Kernels {
   // Both in one for a single row x [matrix.inputs] and blocks first … first + count - 1: out [64 · count]. Null: not
   // faster than both; else for matrices in the formats of lookup::reads (kernels_decode.h).
   void (*row_product)(const PackedMatrix& matrix, std::size_t first, std::size_t count, const float* x, float* out);
-  // x [matrix.inputs] as int8.
-  void (*quantize_row)(const float* x, const PackedMatrix& matrix, QuantizedRow out);
+  // x [matrix.inputs] as int8, one of `rows` rows.
+  void (*quantize_row)(const float* x, const PackedMatrix& matrix, std::size_t rows, QuantizedRow out);
   // The int8 product of blocks first … first + count - 1: out[r][0 … 64 · count - 1].
   void (*integer_product)(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x,
                           float* out, std::size_t out_stride);
@@ -88,6 +89,8 @@ struct Kernels {
   void (*exponentials)(const float* logits, std::size_t n, float* out);
   // out = 1 + floor(exponentials · factor), at most 2^41; returns their sum.
   std::uint64_t (*frequencies)(const float* exponentials, std::size_t n, double factor, std::uint64_t* out);
+  // Natural logarithms of frequencies / total (frequencies.h).
+  void (*log_shares)(const std::uint64_t* frequencies, std::uint64_t total, std::size_t n, float* out);
   bool (*all_finite)(const float* x, std::size_t n);
 
   // Of the backward pass.

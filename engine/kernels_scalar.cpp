@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/elementary.h"
+#include "engine/frequencies.h"
 #include "engine/kernels.h"
 
 namespace par5 {
@@ -45,7 +46,7 @@ std::size_t activation_input(const PackedMatrix& matrix, std::size_t group, std:
   return index < matrix.group ? group * matrix.group + index : matrix.inputs;
 }
 
-void quantize_row(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
+void quantize_row(const float* x, const PackedMatrix& matrix, std::size_t, QuantizedRow out) {
   std::uint32_t largest = 0;
   for (std::size_t i = 0; i < matrix.inputs; ++i)
     largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu);
@@ -96,7 +97,7 @@ float integer_output(const PackedMatrix& matrix, std::size_t output, const std::
 
 void integer_product(const PackedMatrix& matrix, std::size_t first, std::size_t count, const QuantizedRows& x,
                      float* out, std::size_t out_stride) {
-  const std::size_t words = activation_words(matrix);
+  const std::size_t words = activation_words(matrix, x.rows);
   for (std::size_t r = 0; r < x.rows; ++r)
     for (std::size_t o = 0; o < count * kBlock; ++o)
       out[r * out_stride + o] = integer_output(matrix, first * kBlock + o, x.words + r * words, x.steps[r]);
@@ -275,6 +276,10 @@ std::uint64_t frequencies(const float* exponentials, std::size_t n, double facto
   return total;
 }
 
+void log_shares_of(const std::uint64_t* frequencies, std::uint64_t total, std::size_t n, float* out) {
+  log_shares({frequencies, n}, total, {out, n});
+}
+
 bool all_finite(const float* x, std::size_t n) {
   return std::all_of(x, x + n, [](float v) { return (std::bit_cast<std::uint32_t>(v) & 0x7f800000u) != 0x7f800000u; });
 }
@@ -364,6 +369,7 @@ const Kernels& scalar_kernels() {
                                   .log_softmax = log_softmax,
                                   .exponentials = exponentials,
                                   .frequencies = frequencies,
+                                  .log_shares = log_shares_of,
                                   .all_finite = all_finite,
                                   .dot = dot,
                                   .add_multiple = add_multiple,

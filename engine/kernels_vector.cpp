@@ -47,6 +47,7 @@ Kernels MakeKernels(const char* name, const integer::Kernels& integer, const add
           .log_softmax = LogSoftmax,
           .exponentials = Exponentials,
           .frequencies = Frequencies,
+          .log_shares = LogShares,
           .all_finite = AllFinite,
           .dot = Dot,
           .add_multiple = AddMultiple,

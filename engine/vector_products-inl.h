@@ -221,7 +221,7 @@ void Product(const float* x, std::size_t x_stride, std::size_t rows, const float
 
 // ---- int8 activations ----
 
-void QuantizeRow(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
+void QuantizeRow(const float* x, const PackedMatrix& matrix, std::size_t rows, QuantizedRow out) {
   const Ints ints;
   auto largest = hn::Zero(ints);
   for (std::size_t i = 0; i < matrix.inputs; i += kN)
@@ -256,8 +256,12 @@ void QuantizeRow(const float* x, const PackedMatrix& matrix, QuantizedRow out) {
       const std::size_t lines = (taken + per_word - 1) / per_word;
       std::fill(codes + taken, codes + std::max(taken, lines * per_word), std::int8_t{0});
       if (matrix.format == PackedFormat::columns) {
-        integer::build_tables(codes, lines, out.words + tables);
-        tables += lines * kTableWords;
+        if (rows < kSharedRows) {
+          integer::build_tables(codes, lines, out.words + tables);
+          tables += lines * kTableWords;
+        } else {
+          for (std::size_t line = 0; line < lines; ++line, to += 4) std::memcpy(to, codes + 3 * line, 3);
+        }
         continue;
       }
       std::memcpy(to, codes, lines * per_word);

@@ -7,6 +7,7 @@
 #endif
 
 #include "core/config.h"
+#include "engine/frequencies.h"
 #include "engine/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -201,6 +202,51 @@ std::uint64_t Frequencies(const float* exponentials, std::size_t n, double facto
     total += out[i];
   }
   return total;
+}
+
+// engine/frequencies.cpp says the same as plain loops.
+using Doubles = hn::CappedTag<double, 8>;
+using LongWords = hn::RebindToUnsigned<Doubles>;
+constexpr std::uint64_t kTwo52Bits = 0x4330000000000000u;
+
+HWY_INLINE hn::Vec<Doubles> LogOf(hn::Vec<Doubles> x) {
+  const Doubles d;
+  const LongWords words;
+  const auto half_root = hn::Set(words, 0x3fe6a09e667f3bcdu);
+  const auto shifted = hn::Sub(hn::BitCast(words, x), half_root);
+  const auto exponent = hn::Or(hn::ShiftRight<52>(shifted), hn::Set(words, kTwo52Bits));
+  const auto e = hn::Sub(hn::BitCast(d, exponent), hn::Set(d, 0x1p52));
+  const auto m = hn::BitCast(d, hn::Add(hn::And(shifted, hn::Set(words, 0x000fffffffffffffu)), half_root));
+  const auto one = hn::Set(d, 1.0);
+  const auto s = hn::Div(hn::Sub(m, one), hn::Add(m, one));
+  const auto t = hn::Mul(s, s);
+  auto p = hn::Set(d, 1.0 / 15.0);
+  for (const double next : {1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0})
+    p = hn::Add(hn::Mul(p, t), hn::Set(d, next));
+  return hn::Add(hn::Mul(e, hn::Set(d, 0x1.62e42fefa39efp-1)), hn::Mul(hn::Mul(hn::Set(d, 2.0), s), p));
+}
+
+HWY_INLINE hn::Vec<Doubles> ToDoubles(hn::Vec<LongWords> value) {
+  const Doubles d;
+  const LongWords words;
+  const auto bits = hn::Set(words, kTwo52Bits);
+  const auto two52 = hn::Set(d, 0x1p52);
+  const auto low = hn::Sub(hn::BitCast(d, hn::Or(hn::And(value, hn::Set(words, 0xffffffffu)), bits)), two52);
+  const auto high = hn::Sub(hn::BitCast(d, hn::Or(hn::ShiftRight<32>(value), bits)), two52);
+  return hn::Add(hn::Mul(high, hn::Set(d, 0x1p32)), low);
+}
+
+void LogShares(const std::uint64_t* frequencies, std::uint64_t total, std::size_t n, float* out) {
+  const Doubles d;
+  const LongWords words;
+  const hn::Rebind<float, Doubles> narrow;
+  const auto log_total = LogOf(ToDoubles(hn::Set(words, total)));
+  std::size_t i = 0;
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+    const auto share = hn::Sub(LogOf(ToDoubles(hn::LoadU(words, frequencies + i))), log_total);
+    hn::StoreU(hn::DemoteTo(narrow, share), narrow, out + i);
+  }
+  log_shares({frequencies + i, n - i}, total, {out + i, n - i});
 }
 
 bool AllFinite(const float* x, std::size_t n) {

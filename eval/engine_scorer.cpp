@@ -1,9 +1,7 @@
 #include "eval/engine_scorer.h"
 
 #include <algorithm>
-#include <bit>
 
-#include "core/parallel.h"
 
 namespace par5 {
 namespace {
@@ -11,43 +9,7 @@ namespace {
 // Windows are scored in groups of about this many tokens: enough to share the decoding of the weights.
 constexpr std::int64_t kTokensAtOnce = 256;
 
-constexpr std::uint64_t kTwo52Bits = 0x4330000000000000u;  // of 2^52
-
-// ln x for x >= 1 by additions, multiplications and one division, without branches, so that compilers make vector code
-// of a loop over it: x = m · 2^e, m in [sqrt(1/2), sqrt 2), ln m = 2 · artanh((m − 1) / (m + 1)).
-inline double log_of(double x) {
-  constexpr std::uint64_t kFraction = 0x000fffffffffffffu, kHalfRoot = 0x3fe6a09e667f3bcdu;
-  const std::uint64_t shifted = std::bit_cast<std::uint64_t>(x) - kHalfRoot;
-  // The exponent as a double, by the bits of 2^52 + exponent; x >= 1, so it is not negative.
-  const double e = std::bit_cast<double>(kTwo52Bits | (shifted >> 52)) - 0x1p52;
-  const double m = std::bit_cast<double>((shifted & kFraction) + kHalfRoot);
-  const double s = (m - 1.0) / (m + 1.0);
-  const double t = s * s;
-  double p = 1.0 / 15.0;
-  p = p * t + 1.0 / 13.0;
-  p = p * t + 1.0 / 11.0;
-  p = p * t + 1.0 / 9.0;
-  p = p * t + 1.0 / 7.0;
-  p = p * t + 1.0 / 5.0;
-  p = p * t + 1.0 / 3.0;
-  p = p * t + 1.0;
-  return e * 0x1.62e42fefa39efp-1 + 2.0 * s * p;
-}
-
-// A 64-bit integer as a double, as vector code too.
-inline double to_double(std::uint64_t value) {
-  const double low = std::bit_cast<double>(kTwo52Bits | (value & 0xffffffffu)) - 0x1p52;
-  const double high = std::bit_cast<double>(kTwo52Bits | (value >> 32)) - 0x1p52;
-  return high * 0x1p32 + low;
-}
-
 }  // namespace
-
-void log_shares(std::span<const std::uint64_t> frequencies, std::uint64_t total, std::span<float> out) {
-  const double log_total = log_of(to_double(total));
-  for (std::size_t i = 0; i < frequencies.size(); ++i)
-    out[i] = static_cast<float>(log_of(to_double(frequencies[i])) - log_total);
-}
 
 Result<std::unique_ptr<EngineScorer>> EngineScorer::create(const StoredModel& stored, const EngineOptions& options,
                                                            double temperature) {
@@ -60,12 +22,9 @@ std::string EngineScorer::name() const { return "exact " + std::string(arithmeti
 FrequencyScorer::FrequencySink EngineScorer::logs_to(const Sink& sink) {
   return [this, &sink](std::int64_t first_row, std::int64_t rows, std::span<const std::uint64_t> frequencies,
                        std::span<const std::uint64_t> totals) {
-    const auto vocab_size = static_cast<std::size_t>(vocab());
     log_probabilities_.resize(std::max(log_probabilities_.size(), frequencies.size()));
     const std::span<float> out(log_probabilities_.data(), frequencies.size());
-    parallel_for(static_cast<std::size_t>(rows), engine_.threads(), [&](std::size_t r) {
-      log_shares(frequencies.subspan(r * vocab_size, vocab_size), totals[r], out.subspan(r * vocab_size, vocab_size));
-    });
+    engine_.log_shares(frequencies, totals.first(static_cast<std::size_t>(rows)), out);
     return sink(first_row, rows, out);
   };
 }

@@ -48,8 +48,4 @@ class EngineScorer final : public FrequencyScorer {
   std::vector<float> log_probabilities_;
 };
 
-// out[t] = ln(frequencies[t] / total), with an error below 1e-12 before the one rounding to binary32. Frequencies and
-// total are in [1, 2^63].
-void log_shares(std::span<const std::uint64_t> frequencies, std::uint64_t total, std::span<float> out);
-
 }  // namespace par5

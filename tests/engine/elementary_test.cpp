@@ -185,6 +185,12 @@ TEST(Frequencies, AreExactBoundedAndAlikeForEveryKernel) {
       engine.frequencies(logits, 1.0, bits, out, sums);
       EXPECT_EQ(out, expected) << kernel;
       EXPECT_EQ(sums, totals) << kernel;
+      std::vector<float> shares(logits.size()), logarithms(logits.size());
+      for (std::size_t row = 0; row < 3; ++row)
+        log_shares(std::span(expected).subspan(row * vocab, vocab), totals[row],
+                   std::span(logarithms).subspan(row * vocab, vocab));
+      engine.log_shares(out, sums, shares);
+      EXPECT_EQ(std::memcmp(shares.data(), logarithms.data(), shares.size() * sizeof(float)), 0) << kernel;
     }
   }
 }
