@@ -1,6 +1,6 @@
 #include "bench/engine_dense.h"
 
-#include "engine/intrinsics.h"
+#include "core/intrinsics.h"
 
 namespace par5::bench {
 

@@ -210,9 +210,10 @@ std::vector<SchemaRow> make_schema() {
                   "Window length of the first steps: it doubles until train.sequence is reached; 0: no ramp"));
   add(number_row("train.sequence_ramp_fraction", P5_FIELD(train, sequence_ramp_fraction), 0, 1,
                  "Part of the run in which windows are shorter than train.sequence"));
-  add(choice_row("train.precision", P5_FIELD(train, precision), {"float32", "bfloat16", "auto"},
+  add(choice_row("train.precision", P5_FIELD(train, precision), {"float32", "bfloat16", "auto", "int8"},
                  "Type of matrix products; master weights are always float32. auto: measured when the run starts, bfloat16 where "
-                 "it is at least 1.1 times as fast"));
+                 "it is at least 1.1 times as fast. int8: linear layers and logits in 8-bit integers, in which weights of few levels are "
+                 "exact and activations and gradients are rounded; where the CPU lacks AVX-512 VNNI, float32"));
   add(boolean_row(
       "train.quantize", P5_FIELD(train, quantize),
       "Forward through stored precision; false: full precision, for a teacher (packing it then costs much)"));

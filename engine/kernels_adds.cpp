@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/intrinsics.h"
+#include "core/intrinsics.h"
 
 namespace par5::adds {
 

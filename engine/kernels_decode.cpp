@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/intrinsics.h"
+#include "core/intrinsics.h"
 
 namespace par5::lookup {
 

@@ -18,7 +18,6 @@ Kernels avx2();
 Kernels avx512_vnni();  // VBMI and VNNI
 Kernels
 avx512_table();  // VBMI: no multiplication inside a group's sum, for grids of at most five levels; others as above
-bool cpu_has_avx512_vnni();
 
 // The activations of base5 lines from x · factor, as round-to-even integers; all 0 unless usable. Not the step. Needs
 // cpu_has_avx512_vnni().

@@ -1,5 +1,5 @@
 // int8 products with AVX2.
-#include "engine/intrinsics.h"
+#include "core/intrinsics.h"
 #include "engine/kernels_integer.h"
 
 namespace par5::integer {

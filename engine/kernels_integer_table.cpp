@@ -1,7 +1,7 @@
 // int8 products with AVX-512 VBMI and no multiplication inside a group's sum.
 #include <algorithm>
 
-#include "engine/intrinsics.h"
+#include "core/intrinsics.h"
 #include "engine/kernels_integer.h"
 
 namespace par5::integer {

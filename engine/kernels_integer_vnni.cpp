@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "engine/elementary.h"
-#include "engine/intrinsics.h"
+#include "core/intrinsics.h"
 #include "engine/kernels_integer.h"
 
 namespace par5::integer {
@@ -49,13 +49,8 @@ struct BitFields {
   }
 };
 
-// Sums of 16 outputs. As this type and not __m512i, which is of 64-bit integers: g++ 12 keeps accumulators that change
-// between the two in memory.
-using Sums = std::int32_t __attribute__((vector_size(64)));
+using Sums = WordSums;
 
-PAR5_VNNI_INLINE Sums dot(Sums sums, __m512i weights, __m512i activations) {
-  return reinterpret_cast<Sums>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sums), weights, activations));
-}
 PAR5_VNNI_INLINE Sums all(std::int32_t value) { return reinterpret_cast<Sums>(_mm512_set1_epi32(value)); }
 PAR5_VNNI_INLINE __m512 to_floats(Sums sums) { return _mm512_cvtepi32_ps(reinterpret_cast<__m512i>(sums)); }
 

@@ -6,6 +6,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "core/intrinsics.h"
 #include "engine/kernels.h"
 #include "engine/kernels_adds.h"
 #include "engine/kernels_decode.h"
@@ -73,7 +74,7 @@ std::vector<const Kernels*> vector_kernels() {
   static const Kernels avx512_table = N_AVX3::MakeKernels("avx512-table", integer::avx512_table(), adds::avx512());
   static const Kernels avx512 = N_AVX3::MakeKernels("avx512", integer::avx2(), adds::avx512());
   if (targets & HWY_AVX3) {
-    if (integer::cpu_has_avx512_vnni()) {
+    if (cpu_has_avx512_vnni()) {
       kernels.push_back(&avx512_vnni);
       kernels.push_back(&avx512_table);
     }

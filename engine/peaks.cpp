@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "engine/intrinsics.h"
+#include "core/intrinsics.h"
 
 namespace par5 {
 

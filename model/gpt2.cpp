@@ -24,7 +24,7 @@ torch::Tensor Network::gpt2_hidden(const torch::Tensor& tokens, const ScoringSha
     x = x + dropped(linear(mixed, weight(block + "attn.c_proj.weight"), true)).to(wide_);
     const torch::Tensor hidden = linear(norm(x, block + "ln_2.weight"), weight(block + "mlp.c_fc.weight"), false);
     const torch::Tensor active = activate(hidden, model_.activation, model_.linear_norm != LinearNorm::none, kernels_);
-    x = x + dropped(product(active, weight(block + "mlp.c_proj.weight"))).to(wide_);
+    x = x + dropped(quantized_product(active, weight(block + "mlp.c_proj.weight"))).to(wide_);
   }
   if (scoring.first > 0) x = tail_rows(x, shape, scoring.first);
   return norm(x, "transformer.ln_f.weight");

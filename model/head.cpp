@@ -6,6 +6,7 @@
 
 #include "model/fused.h"
 #include "model/fused_support.h"
+#include "model/integer_linear.h"
 
 namespace par5 {
 namespace {
@@ -53,6 +54,7 @@ struct BlockJob {
   double factor = 1.0;  // of the gradient: 1 / rows of the whole batch
   bool with_gradient = false;
   HeadSettings settings;
+  const IntegerWeight* integers = nullptr;  // the matrix, where logits come from integers
 };
 
 BlockLoss eager_block(const torch::Tensor& features, const torch::Tensor& matrix, const BlockJob& job) {
@@ -73,7 +75,9 @@ BlockLoss eager_block(const torch::Tensor& features, const torch::Tensor& matrix
 
 BlockLoss fused_block(const torch::Tensor& features, const torch::Tensor& matrix, const BlockJob& job) {
   FrozenWeights* const frozen = job.settings.frozen;
-  const torch::Tensor logits = frozen ? frozen->product(features, matrix) : at::mm(features, matrix.t()).contiguous();
+  const torch::Tensor logits = job.integers ? job.integers->product(features)
+                               : frozen     ? frozen->product(features, matrix)
+                                            : at::mm(features, matrix.t()).contiguous();
   const torch::Tensor targets = job.targets.contiguous();
   const torch::Tensor bias = job.bias.defined() ? job.bias.contiguous() : job.bias;
   const std::int64_t vocab = logits.size(1);
@@ -138,6 +142,8 @@ class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
     torch::Tensor cross_entropy = at::zeros({}, features.options().dtype(torch::kFloat64)),
                   squared = at::zeros_like(cross_entropy);
     BlockJob job{bias, {}, z_loss, 1.0, 1.0 / static_cast<double>(rows), with_gradient, settings};
+    std::optional<IntegerWeight> integers;
+    if (settings.integer_products && with_gradient) job.integers = &integers.emplace(matrix, IntegerProducts{matrix.size(1)});
     for (std::int64_t begin = 0; begin < rows; begin += step) {
       const std::int64_t count = std::min(step, rows - begin);
       const torch::Tensor part = features.narrow(0, begin, count);

@@ -11,6 +11,8 @@ struct HeadSettings {
   double softcap_value = 0.0;
   Kernels kernels = Kernels::automatic;
   FrozenWeights* frozen = nullptr;  // that the embedding is among; or null
+  // The logits of the differentiated loss from features and embedding in 8 bits, both with a scale per row.
+  bool integer_products = false;
 };
 
 // Softcapped logits [rows, vocab] in float32 (double where the inputs are). features [rows, embedding_width] in the

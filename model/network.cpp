@@ -99,7 +99,7 @@ torch::Tensor Network::features(const torch::Tensor& hidden_rows) {
 
 HeadSettings Network::head_settings() {
   const bool frozen = at::GradMode::is_enabled() && frozen_.has(weight(embedding_name(model_)));
-  return {model_.softcap, model_.softcap_value, kernels_, frozen ? &frozen_ : nullptr};
+  return {model_.softcap, model_.softcap_value, kernels_, frozen ? &frozen_ : nullptr, integer_products_.has_value()};
 }
 
 torch::Tensor Network::logits(const torch::Tensor& hidden_rows) {
@@ -130,12 +130,16 @@ torch::Tensor Network::normalize_input(const torch::Tensor& rows, bool is_output
 }
 
 torch::Tensor Network::linear(const torch::Tensor& rows, const torch::Tensor& weight, bool is_output) {
-  return product(normalize_input(rows, is_output), weight);
+  return quantized_product(normalize_input(rows, is_output), weight);
 }
 
 torch::Tensor Network::product(const torch::Tensor& rows, const torch::Tensor& weight) {
   if (at::GradMode::is_enabled() && frozen_.has(weight)) return frozen_.linear(rows, weight);
   return at::linear(rows, weight);
+}
+
+torch::Tensor Network::quantized_product(const torch::Tensor& rows, const torch::Tensor& weight) {
+  return integer_products_ ? integer_linear(rows, weight, *integer_products_) : product(rows, weight);
 }
 
 const RopeTable& Network::rope(std::int64_t length) {

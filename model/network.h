@@ -10,12 +10,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/attention.h"
 #include "model/frozen.h"
 #include "model/head.h"
+#include "model/integer_linear.h"
 #include "model/tensor.h"
 #include "pack/stored_model.h"
 
@@ -80,6 +82,9 @@ class Network {
   using Loss = HeadLoss;
   Loss loss(const torch::Tensor& tokens, const torch::Tensor& targets, double z_loss);
 
+  // Products of the blocks' linear layers and of the loss's logits in 8-bit integers, or (nullopt) in the compute type, which must be
+  // float32 on the CPU. For training: what a model scores is defined without.
+  void set_integer_products(std::optional<IntegerProducts> products) { integer_products_ = products; }
   // Dropout (gpt2) is on only in training mode.
   void set_training(bool training) { training_ = training; }
 
@@ -98,6 +103,8 @@ class Network {
   torch::Tensor linear(const torch::Tensor& rows, const torch::Tensor& weight, bool is_output);
   // rows · weightᵀ, where `weight` is one of the network's or made of some.
   torch::Tensor product(const torch::Tensor& rows, const torch::Tensor& weight);
+  // The same, of a linear layer in the blocks: in integers where set_integer_products asks for them.
+  torch::Tensor quantized_product(const torch::Tensor& rows, const torch::Tensor& weight);
   torch::Tensor normalize_input(const torch::Tensor& rows, bool is_output);
   const RopeTable& rope(std::int64_t length);
   HeadSettings head_settings();
@@ -108,6 +115,7 @@ class Network {
   torch::ScalarType wide_;  // of everything that is not a matrix product
   Kernels kernels_;
   bool training_ = false;
+  std::optional<IntegerProducts> integer_products_;
   std::vector<NetworkWeight> weights_;
   std::map<std::string, std::size_t> index_;
   FrozenWeights frozen_;

@@ -50,7 +50,7 @@ torch::Tensor Network::unet_mlp(const std::string& block, const torch::Tensor& n
              false);
   // The activation is fused with the norm on the output projection's input.
   const bool with_norm = model_.linear_norm != LinearNorm::none;
-  return product(activate(hidden, model_.activation, with_norm, kernels_), weight(block + "mlp.proj.weight"));
+  return quantized_product(activate(hidden, model_.activation, with_norm, kernels_), weight(block + "mlp.proj.weight"));
 }
 
 torch::Tensor Network::unet_hidden(const torch::Tensor& tokens, const ScoringShape& scoring) {

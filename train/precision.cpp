@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "core/text.h"
+#include "model/integer_kernels.h"
 
 namespace par5 {
 namespace {
@@ -17,19 +18,26 @@ Result<Precision> recorded_precision(const std::string& run_folder) {
   P5_TRY(const std::string text, read_text_file(path));
   const auto facts = nlohmann::json::parse(text, nullptr, false);
   if (facts.is_object() && facts.contains("precision") && facts["precision"].is_object())
-    for (const Precision precision : {Precision::float32, Precision::bfloat16})
+    for (const Precision precision : {Precision::float32, Precision::bfloat16, Precision::int8})
       if (facts["precision"].value("used", "") == precision_name(precision)) return precision;
-  return bad_data("'" + path + "' does not record the type of its matrix products; give --set train.precision=float32 or bfloat16",
+  return bad_data("'" + path + "' does not record the type of its matrix products; give --set train.precision=float32, bfloat16 or int8",
                   path, std::nullopt, "precision.used");
 }
 
 }  // namespace
 
-const char* precision_name(Precision precision) { return precision == Precision::bfloat16 ? "bfloat16" : "float32"; }
+const char* precision_name(Precision precision) {
+  if (precision == Precision::int8) return "int8";
+  return precision == Precision::bfloat16 ? "bfloat16" : "float32";
+}
 
 Result<PrecisionChoice> choose_precision(const TrainRequest& request) {
   PrecisionChoice choice;
   choice.used = request.config.values().train.precision;
+  if (choice.used == Precision::int8 && !(request.device.is_cpu() && kernels::has_fast_integer_products())) {
+    log_warning("train.precision = \"int8\" needs a CPU with AVX-512 VNNI; training in float32");
+    choice.used = Precision::float32;
+  }
   if (choice.used != Precision::automatic) return choice;
   if (request.resume || !request.replay.empty()) {
     P5_TRY(choice.used, recorded_precision(request.resume ? request.run_folder : request.replay));

@@ -87,6 +87,7 @@ class Trainer {
     generator_.set_current_seed(static_cast<std::uint64_t>(config_.train.seed));
     generator_state_ = generator_.get_state();
     network_.require_gradients(true, true);
+    if (precision.used == Precision::int8) network_.set_integer_products(integer_products(config_.quantizer));
   }
 
   // What can be refused before anything is written.

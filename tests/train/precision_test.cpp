@@ -2,6 +2,7 @@
 #include "train/precision.h"
 
 #include "core/safetensors.h"
+#include "model/integer_kernels.h"
 #include "tests/train/trainer_fixture.h"
 
 namespace par5 {
@@ -50,6 +51,20 @@ TEST_F(PrecisionTest, IsMeasuredAndRecorded) {
   ASSERT_TRUE(train(mistold));
   EXPECT_EQ(weights(told), weights(run));
   EXPECT_NE(weights(mistold), weights(run));
+}
+
+// In integers where the CPU has the instructions: other bits, hardly another loss, the same run every time.
+TEST_F(PrecisionTest, IntegersTrainAlmostAsFloat32) {
+  const auto loss = [&](const std::string& name, const std::string& type) {
+    return train(request(name, {"train.precision=" + type})).value().final_loss;
+  };
+  const double exact = loss("exact", "float32"), rounded = loss("rounded", "int8");
+  EXPECT_NEAR(rounded, exact, 0.01 * exact);
+  EXPECT_EQ(loss("again", "int8"), rounded);
+  EXPECT_EQ(weights(request("again")), weights(request("rounded")));
+  const bool fast = kernels::has_fast_integer_products();
+  EXPECT_EQ(facts(request("rounded"))["precision"]["used"], fast ? "int8" : "float32");
+  EXPECT_EQ(rounded != exact, fast);
 }
 
 // As if the run had begun on a machine that chose otherwise.

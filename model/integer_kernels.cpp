@@ -1,0 +1,384 @@
+#include "model/integer_kernels.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "core/intrinsics.h"
+
+namespace par5::kernels {
+namespace {
+
+constexpr int kRowSteps = 127;
+constexpr int kOffset = 128;
+constexpr std::size_t kWords = 16;  // columns that are rounded together
+constexpr int kTileRows = 6;        // times four vectors of 16 columns: 24 of 32 registers hold sums
+// Rows of smaller values are zero: the reciprocal of their scale would not be finite.
+constexpr float kSmallest = 1e-30f;
+
+struct Scale {
+  float step = 0, reciprocal = 0;
+};
+// `largest` is NaN or infinite where a value is.
+Scale scale_of(float largest, int steps) {
+  if (largest < kSmallest) return {};
+  const auto count = static_cast<float>(steps);
+  return {largest / count, std::isfinite(largest) ? count / largest : 0};
+}
+
+std::uint32_t magnitude(float value) { return std::bit_cast<std::uint32_t>(value) & 0x7fffffffu; }
+
+// x · factor, or x.
+float scaled(const float* x, const float* factors, std::size_t i) { return factors ? x[i] * factors[i] : x[i]; }
+
+float largest_magnitude_portable(const float* x, const float* factors, std::size_t n) {
+  std::uint32_t largest = 0;  // as bits, magnitudes are ordered, with NaN above all
+  for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, magnitude(scaled(x, factors, i)));
+  return std::bit_cast<float>(largest);
+}
+
+// Codes of n values; gives their sum.
+std::int32_t round_codes_portable(const float* x, const float* factors, std::size_t n, float reciprocal, std::int8_t* codes) {
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const float code = reciprocal == 0 ? 0 : std::nearbyint(scaled(x, factors, i) * reciprocal);
+    codes[i] = static_cast<std::int8_t>(code);
+    sum += codes[i];
+  }
+  return sum;
+}
+
+// The largest magnitude of each of `columns` neighbouring columns over n rows of x.
+void largest_of_columns_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns, float* largest) {
+  for (std::size_t c = 0; c < columns; ++c) {
+    std::uint32_t bits = 0;
+    for (std::size_t i = 0; i < n; ++i) bits = std::max(bits, magnitude(x[i * stride + c]));
+    largest[c] = std::bit_cast<float>(bits);
+  }
+}
+
+// Quads of four rows of n for up to 16 neighbouring columns: word w of quad q, at out + q · quad_stride + 4 w, is column
+// w's; `bias` is added to each code, and rows and columns that are not there have code 0. `sums` get those of the codes.
+void round_columns_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns, const float* reciprocals,
+                            std::uint8_t bias, std::uint8_t* out, std::size_t quad_stride, std::int32_t* sums) {
+  for (std::size_t c = 0; c < kWords; ++c) {
+    sums[c] = 0;
+    for (std::size_t i = 0; i < (n + 3) / 4 * 4; ++i) {
+      const bool there = i < n && c < columns && reciprocals[c] != 0;
+      const auto code = static_cast<std::int32_t>(there ? std::nearbyint(x[i * stride + c] * reciprocals[c]) : 0);
+      out[i / 4 * quad_stride + c * 4 + i % 4] = static_cast<std::uint8_t>(code + bias);
+      sums[c] += code;
+    }
+  }
+}
+
+void tile_portable(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride, std::size_t row,
+                   std::size_t count, std::size_t panel) {
+  const InnerGroups& inner = packed.inner;
+  const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
+  const std::uint8_t* const codes = packed.codes + panel * inner.padded() * kPanelColumns;
+  for (std::size_t r = row; r < row + count; ++r)
+    for (std::size_t c = 0; c < columns; ++c) {
+      float total = 0;
+      for (std::size_t g = 0; g < inner.count(); ++g) {
+        std::int32_t sum = -kOffset * rows.sums[r * inner.count() + g];
+        for (std::size_t k = g * inner.quads() * 4; k < (g + 1) * inner.quads() * 4; ++k)
+          sum += rows.row(r)[k / 4 * rows.quad_stride() + k % 4] * codes[(k / 4 * kPanelColumns + c) * 4 + k % 4];
+        const float scale = packed.scales ? packed.scales[g * packed.columns + first + c] : 1;
+        total = std::fma(static_cast<float>(sum), scale, total);
+      }
+      out[r * stride + first + c] = total * rows.scales[r];
+    }
+}
+
+#if defined(__x86_64__)
+constexpr std::size_t kLanes = 16, kVectors = kPanelColumns / kLanes;
+
+PAR5_VNNI_INLINE __mmask16 first_lanes(std::size_t n) {
+  return n >= kLanes ? __mmask16(0xffff) : static_cast<__mmask16>((1u << n) - 1);
+}
+PAR5_VNNI_INLINE __m512 load_scaled(const float* x, const float* factors, std::size_t i, __mmask16 mask) {
+  const __m512 values = _mm512_maskz_loadu_ps(mask, x + i);
+  return factors ? _mm512_mul_ps(values, _mm512_maskz_loadu_ps(mask, factors + i)) : values;
+}
+
+PAR5_VNNI float largest_magnitude_vnni(const float* x, const float* factors, std::size_t n) {
+  __m512i largest = _mm512_setzero_si512();
+  const __m512i all_but_sign = _mm512_set1_epi32(0x7fffffff);
+  for (std::size_t i = 0; i < n; i += kLanes) {
+    const __m512 values = load_scaled(x, factors, i, first_lanes(n - i));
+    largest = _mm512_max_epu32(largest, _mm512_and_si512(_mm512_castps_si512(values), all_but_sign));
+  }
+  return std::bit_cast<float>(_mm512_reduce_max_epu32(largest));
+}
+
+PAR5_VNNI std::int32_t round_codes_vnni(const float* x, const float* factors, std::size_t n, float reciprocal, std::int8_t* codes) {
+  __m512i sum = _mm512_setzero_si512();
+  const __m512 factor = _mm512_set1_ps(reciprocal);
+  for (std::size_t i = 0; i < n; i += kLanes) {
+    const __mmask16 mask = reciprocal == 0 ? __mmask16(0) : first_lanes(n - i);
+    const __m512 values = _mm512_mul_ps(load_scaled(x, factors, i, mask), factor);
+    const __m512i rounded = _mm512_cvtps_epi32(values);
+    sum = _mm512_add_epi32(sum, rounded);
+    _mm512_mask_cvtepi32_storeu_epi8(codes + i, first_lanes(n - i), rounded);
+  }
+  return _mm512_reduce_add_epi32(sum);
+}
+
+PAR5_VNNI void largest_of_columns_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns, float* largest) {
+  const __m512i all_but_sign = _mm512_set1_epi32(0x7fffffff);
+  for (std::size_t c = 0; c < columns; c += kLanes) {
+    const __mmask16 mask = first_lanes(columns - c);
+    __m512i bits = _mm512_setzero_si512();
+    for (std::size_t i = 0; i < n; ++i)
+      bits = _mm512_max_epu32(bits, _mm512_and_si512(_mm512_maskz_loadu_epi32(mask, x + i * stride + c), all_but_sign));
+    _mm512_mask_storeu_epi32(largest + c, mask, bits);
+  }
+}
+
+PAR5_VNNI void round_columns_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns, const float* reciprocals,
+                                  std::uint8_t bias, std::uint8_t* out, std::size_t quad_stride, std::int32_t* sums) {
+  const __m512 factor = _mm512_maskz_loadu_ps(first_lanes(columns), reciprocals);
+  const __mmask16 mask = _mm512_cmp_ps_mask(factor, _mm512_setzero_ps(), _CMP_NEQ_OQ);
+  const __m512i low = _mm512_set1_epi32(0xff), biases = _mm512_set1_epi8(static_cast<char>(bias));
+  __m512i sum = _mm512_setzero_si512();
+  for (std::size_t i = 0; i < n; i += 4) {
+    __m512i quad = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (std::size_t j = 0; j < 4; ++j) {
+      const __mmask16 there = i + j < n ? mask : __mmask16(0);
+      const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(there, x + (i + j) * stride), factor));
+      sum = _mm512_add_epi32(sum, code);
+      quad = _mm512_or_si512(quad, _mm512_slli_epi32(_mm512_and_si512(code, low), static_cast<unsigned>(8 * j)));
+    }
+    _mm512_storeu_si512(out + i / 4 * quad_stride, _mm512_add_epi8(quad, biases));
+  }
+  _mm512_storeu_si512(sums, sum);
+}
+
+template <int kRows>
+PAR5_VNNI void tile_rows(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride, std::size_t row,
+                         std::size_t panel) {
+  const InnerGroups& inner = packed.inner;
+  const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
+  const std::uint8_t* weights = packed.codes + panel * inner.padded() * kPanelColumns;
+  const std::int8_t* codes = rows.row(row);
+  const std::size_t row_stride = rows.interleaved ? 4 : inner.padded(), quad_stride = rows.quad_stride();
+  alignas(64) float totals[kRows][kPanelColumns];
+  for (std::size_t g = 0; g < inner.count(); ++g) {
+    WordSums sums[kRows][kVectors];
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = WordSums{};
+    for (std::size_t quad = 0; quad < inner.quads(); ++quad, weights += 4 * kPanelColumns, codes += quad_stride) {
+      __m512i column[kVectors];
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < kVectors; ++v) column[v] = _mm512_loadu_si512(weights + v * 4 * kLanes);
+#pragma GCC unroll 8
+      for (std::size_t r = 0; r < kRows; ++r) {
+        std::int32_t word;
+        std::memcpy(&word, codes + r * row_stride, sizeof(word));
+        const __m512i four = _mm512_set1_epi32(word);
+#pragma GCC unroll 4
+        for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = dot(sums[r][v], column[v], four);
+      }
+    }
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const __m512i offset = _mm512_set1_epi32(kOffset * rows.sums[(row + r) * inner.count() + g]);
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        const std::size_t column = v * kLanes;
+        const __mmask16 mask = column < columns ? first_lanes(columns - column) : __mmask16(0);
+        const __m512 scale = packed.scales ? _mm512_maskz_loadu_ps(mask, packed.scales + g * packed.columns + first + column)
+                                           : _mm512_set1_ps(1);
+        const __m512 sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(reinterpret_cast<__m512i>(sums[r][v]), offset));
+        const __m512 before = g ? _mm512_load_ps(totals[r] + column) : _mm512_setzero_ps();
+        const __m512 total = _mm512_fmadd_ps(sum, scale, before);
+        if (g + 1 < inner.count()) {
+          _mm512_store_ps(totals[r] + column, total);
+          continue;
+        }
+        const __m512 value = _mm512_mul_ps(total, _mm512_set1_ps(rows.scales[row + r]));
+        _mm512_mask_storeu_ps(out + (row + r) * stride + first + column, mask, value);
+      }
+    }
+  }
+}
+
+PAR5_VNNI void tile_vnni(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride, std::size_t row,
+                         std::size_t count, std::size_t panel) {
+  switch (count) {
+    case 1:
+      return tile_rows<1>(rows, packed, out, stride, row, panel);
+    case 2:
+      return tile_rows<2>(rows, packed, out, stride, row, panel);
+    case 3:
+      return tile_rows<3>(rows, packed, out, stride, row, panel);
+    case 4:
+      return tile_rows<4>(rows, packed, out, stride, row, panel);
+    case 5:
+      return tile_rows<5>(rows, packed, out, stride, row, panel);
+    default:
+      return tile_rows<kTileRows>(rows, packed, out, stride, row, panel);
+  }
+}
+#endif
+
+struct Forms {
+  float (*largest_magnitude)(const float*, const float*, std::size_t) = largest_magnitude_portable;
+  std::int32_t (*round_codes)(const float*, const float*, std::size_t, float, std::int8_t*) = round_codes_portable;
+  void (*largest_of_columns)(const float*, std::size_t, std::size_t, std::size_t, float*) = largest_of_columns_portable;
+  void (*round_columns)(const float*, std::size_t, std::size_t, std::size_t, const float*, std::uint8_t, std::uint8_t*, std::size_t,
+                        std::int32_t*) = round_columns_portable;
+  void (*tile)(const IntegerRows&, const PackedPanels&, float*, std::size_t, std::size_t, std::size_t, std::size_t) = tile_portable;
+};
+
+constexpr Forms kPortable;
+bool only_portable = false;
+
+const Forms& forms() {
+#if defined(__x86_64__)
+  static const Forms fast = {largest_magnitude_vnni, round_codes_vnni, largest_of_columns_vnni, round_columns_vnni, tile_vnni};
+  static const bool present = cpu_has_avx512_vnni();
+  if (present && !only_portable) return fast;
+#endif
+  return kPortable;
+}
+
+}  // namespace
+
+bool has_fast_integer_products() { return cpu_has_avx512_vnni(); }
+
+void force_portable_integer_products(bool portable) { only_portable = portable; }
+
+void quantize_rows(const float* x, const float* factors, const IntegerRows& rows, std::size_t begin, std::size_t end) {
+  const Forms& form = forms();
+  const InnerGroups& inner = rows.inner;
+  for (std::size_t row = begin; row < end; ++row) {
+    const float* const values = x + row * inner.size;
+    std::int8_t* const codes = rows.codes + row * inner.padded();
+    const Scale scale = scale_of(form.largest_magnitude(values, factors, inner.size), kRowSteps);
+    rows.scales[row] = scale.step;
+    for (std::size_t g = 0; g < inner.count(); ++g) {
+      const std::size_t first = g * inner.group, count = std::min(inner.group, inner.size - first);
+      std::int8_t* const of_group = codes + g * inner.quads() * 4;
+      rows.sums[row * inner.count() + g] =
+          form.round_codes(values + first, factors ? factors + first : nullptr, count, scale.reciprocal, of_group);
+      std::fill(of_group + count, of_group + inner.quads() * 4, std::int8_t{0});
+    }
+  }
+}
+
+void quantize_columns(const float* x, std::size_t columns, const IntegerRows& rows, std::size_t begin, std::size_t end) {
+  const Forms& form = forms();
+  const InnerGroups& inner = rows.inner;
+  for (std::size_t block = begin; block < end; ++block) {
+    const std::size_t first = block * kWords, count = std::min(kWords, columns - first);
+    float largest[kWords], reciprocals[kWords];
+    form.largest_of_columns(x + first, columns, inner.size, count, largest);
+    for (std::size_t c = 0; c < count; ++c) {
+      const Scale scale = scale_of(largest[c], kRowSteps);
+      rows.scales[first + c] = scale.step;
+      reciprocals[c] = scale.reciprocal;
+    }
+    auto* const codes = reinterpret_cast<std::uint8_t*>(rows.codes) + block * kWords * inner.padded();
+    for (std::size_t g = 0; g < inner.count(); ++g) {
+      const std::size_t n = std::min(inner.group, inner.size - g * inner.group);
+      std::uint8_t *const of_group = codes + g * inner.quads() * 4 * kWords, *const rest = of_group + (n + 3) / 4 * 4 * kWords;
+      std::int32_t sums[kWords];
+      form.round_columns(x + g * inner.group * columns + first, columns, n, count, reciprocals, 0, of_group, 4 * kWords, sums);
+      std::fill(rest, of_group + inner.quads() * 4 * kWords, std::uint8_t{0});
+      for (std::size_t c = 0; c < count; ++c) rows.sums[(first + c) * inner.count() + g] = sums[c];
+    }
+  }
+}
+
+void quantize_matrix(const float* values, const IntegerMatrix& matrix, std::size_t begin, std::size_t end) {
+  const Forms& form = forms();
+  const InnerGroups& inputs = matrix.inputs;
+  for (std::size_t row = begin; row < end; ++row)
+    for (std::size_t g = 0; g < inputs.count(); ++g) {
+      const std::size_t first = row * inputs.size + g * inputs.group, count = std::min(inputs.group, inputs.size - g * inputs.group);
+      const Scale scale = scale_of(form.largest_magnitude(values + first, nullptr, count), matrix.steps);
+      matrix.scales[g * matrix.outputs + row] = scale.step;
+      form.round_codes(values + first, nullptr, count, scale.reciprocal, matrix.codes + first);
+    }
+}
+
+void pack_outputs(const IntegerMatrix& matrix, const PackedPanels& packed, std::size_t begin, std::size_t end) {
+  const InnerGroups& inner = packed.inner;
+  std::memset(packed.codes + begin * inner.padded() * kPanelColumns, kOffset, (end - begin) * inner.padded() * kPanelColumns);
+  for (std::size_t panel = begin; panel < end; ++panel) {
+    std::uint8_t* const codes = packed.codes + panel * inner.padded() * kPanelColumns;
+    const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
+    for (std::size_t c = 0; c < columns; ++c)
+      for (std::size_t g = 0; g < inner.count(); ++g) {
+        const std::int8_t* const in = matrix.codes + (first + c) * inner.size + g * inner.group;
+        std::uint8_t* const out = codes + (g * inner.quads() * kPanelColumns + c) * 4;
+        const std::size_t count = std::min(inner.group, inner.size - g * inner.group);
+        for (std::size_t k = 0; k < count; ++k)
+          out[k / 4 * kPanelColumns * 4 + k % 4] = static_cast<std::uint8_t>(in[k] + kOffset);
+      }
+  }
+}
+
+void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t begin, std::size_t end) {
+  const InnerGroups& inner = packed.inner;
+  for (std::size_t panel = begin; panel < end; ++panel) {
+    std::uint8_t* const codes = packed.codes + panel * inner.padded() * kPanelColumns;
+    const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
+    for (std::size_t k = 0; k < inner.padded(); ++k) {
+      std::uint8_t* const out = codes + k / 4 * kPanelColumns * 4 + k % 4;
+      if (k >= inner.size) {
+        for (std::size_t c = 0; c < kPanelColumns; ++c) out[c * 4] = kOffset;
+        continue;
+      }
+      const std::int8_t* const in = matrix.codes + k * matrix.inputs.size + group * matrix.inputs.group + first;
+      for (std::size_t c = 0; c < columns; ++c) out[c * 4] = static_cast<std::uint8_t>(in[c] + kOffset);
+      for (std::size_t c = columns; c < kPanelColumns; ++c) out[c * 4] = kOffset;
+    }
+  }
+}
+
+void quantize_panels(const float* values, const PackedPanels& packed, std::size_t begin, std::size_t end) {
+  const Forms& form = forms();
+  const InnerGroups& inner = packed.inner;
+  for (std::size_t panel = begin; panel < end; ++panel)
+    for (std::size_t g = 0; g < inner.count(); ++g) {
+      const std::size_t count = std::min(inner.group, inner.size - g * inner.group);
+      std::uint8_t* const codes = packed.codes + (panel * inner.padded() + g * inner.quads() * 4) * kPanelColumns;
+      for (std::size_t first = panel * kPanelColumns, word = 0; word < kPanelColumns; first += kWords, word += kWords) {
+        const std::size_t columns = first < packed.columns ? std::min(kWords, packed.columns - first) : 0;
+        if (columns == 0) continue;  // never read into a result
+        const float* const from = values + g * inner.group * packed.columns + first;
+        float largest[kWords], reciprocals[kWords];
+        std::int32_t sums[kWords];
+        form.largest_of_columns(from, packed.columns, count, columns, largest);
+        for (std::size_t c = 0; c < columns; ++c) {
+          const Scale scale = scale_of(largest[c], kRowSteps);
+          packed.scales[g * packed.columns + first + c] = scale.step;
+          reciprocals[c] = scale.reciprocal;
+        }
+        form.round_columns(from, packed.columns, count, columns, reciprocals, kOffset, codes + word * 4, kPanelColumns * 4, sums);
+      }
+    }
+}
+
+void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride, std::size_t begin,
+                     std::size_t end) {
+  // So many rows stay in the second-level cache while all panels pass over them.
+  constexpr std::size_t kBlockRows = 16 * kTileRows;
+  const Forms& form = forms();
+  for (std::size_t block = begin; block < end; block += kBlockRows)
+    for (std::size_t panel = 0; panel < packed.panels(); ++panel)
+      for (std::size_t row = block, count; row < std::min(end, block + kBlockRows); row += count) {
+        count = std::min<std::size_t>(kTileRows, end - row);
+        if (rows.interleaved) count = std::min(count, IntegerRows::kBlock - row % IntegerRows::kBlock);
+        form.tile(rows, packed, out, stride, row, count, panel);
+      }
+}
+
+}  // namespace par5::kernels

@@ -1,0 +1,48 @@
+// Linear layers whose products run in 8-bit integers on the CPU (model/integer_kernels.h), for training. Weights of few
+// levels are exact; rows, and gradients toward rows, are rounded to 8 bits by a scale per row. Gradients toward weights
+// are float32 products of what was not rounded.
+#pragma once
+
+#include <cstdint>
+
+#include "core/config.h"
+#include "model/integer_kernels.h"
+#include "model/tensor.h"
+
+namespace par5 {
+
+// How weights become 8-bit integers: `group` inputs of a row share a scale, of which `steps` are their largest magnitude.
+// Exact where they are a scale times -n … n and n divides steps.
+struct IntegerProducts {
+  std::int64_t group = 0;
+  int steps = 127;
+};
+
+// The products in which weights of this quantiser are exact.
+IntegerProducts integer_products(const QuantizerConfig& quantizer);
+
+// A matrix [outputs, inputs], ready to be multiplied with many rows.
+class IntegerWeight {
+ public:
+  IntegerWeight(const torch::Tensor& matrix, const IntegerProducts& products);
+
+  // rows [n, inputs] float32 -> rows · matrixᵀ [n, outputs]
+  torch::Tensor product(const torch::Tensor& rows) const;
+  // gradient [n, outputs] float32 -> gradient · matrix [n, inputs]
+  torch::Tensor transposed_product(const torch::Tensor& gradient) const;
+
+ private:
+  kernels::IntegerMatrix integers() const;
+  kernels::PackedPanels panels() const;
+
+  std::int64_t outputs_, inputs_;
+  IntegerProducts products_;
+  torch::Tensor codes_;   // [outputs, inputs]
+  torch::Tensor scales_;  // [groups, outputs]
+  torch::Tensor panels_;  // of the product
+};
+
+// rows [n, inputs] · weight [outputs, inputs]ᵀ, differentiable; both float32 on the CPU.
+torch::Tensor integer_linear(const torch::Tensor& rows, const torch::Tensor& weight, const IntegerProducts& products);
+
+}  // namespace par5
