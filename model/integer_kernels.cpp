@@ -39,7 +39,8 @@ float largest_magnitude_portable(const float* x, const float* factors, std::size
 }
 
 // Codes of n values; gives their sum.
-std::int32_t round_codes_portable(const float* x, const float* factors, std::size_t n, float reciprocal, std::int8_t* codes) {
+std::int32_t round_codes_portable(const float* x, const float* factors, std::size_t n, float reciprocal,
+                                  std::int8_t* codes) {
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < n; ++i) {
     const float code = reciprocal == 0 ? 0 : std::nearbyint(scaled(x, factors, i) * reciprocal);
@@ -50,7 +51,8 @@ std::int32_t round_codes_portable(const float* x, const float* factors, std::siz
 }
 
 // The largest magnitude of each of `columns` neighbouring columns over n rows of x.
-void largest_of_columns_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns, float* largest) {
+void largest_of_columns_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
+                                 float* largest) {
   for (std::size_t c = 0; c < columns; ++c) {
     std::uint32_t bits = 0;
     for (std::size_t i = 0; i < n; ++i) bits = std::max(bits, magnitude(x[i * stride + c]));
@@ -58,10 +60,12 @@ void largest_of_columns_portable(const float* x, std::size_t stride, std::size_t
   }
 }
 
-// Quads of four rows of n for up to 16 neighbouring columns: word w of quad q, at out + q · quad_stride + 4 w, is column
-// w's; `bias` is added to each code, and rows and columns that are not there have code 0. `sums` get those of the codes.
-void round_columns_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns, const float* reciprocals,
-                            std::uint8_t bias, std::uint8_t* out, std::size_t quad_stride, std::int32_t* sums) {
+// Quads of four rows of n for up to 16 neighbouring columns: word w of quad q, at out + q · quad_stride + 4 w, is
+// column w's; `bias` is added to each code, and rows and columns that are not there have code 0. `sums` get those of
+// the codes.
+void round_columns_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
+                            const float* reciprocals, std::uint8_t bias, std::uint8_t* out, std::size_t quad_stride,
+                            std::int32_t* sums) {
   for (std::size_t c = 0; c < kWords; ++c) {
     sums[c] = 0;
     for (std::size_t i = 0; i < (n + 3) / 4 * 4; ++i) {
@@ -113,7 +117,8 @@ PAR5_VNNI float largest_magnitude_vnni(const float* x, const float* factors, std
   return std::bit_cast<float>(_mm512_reduce_max_epu32(largest));
 }
 
-PAR5_VNNI std::int32_t round_codes_vnni(const float* x, const float* factors, std::size_t n, float reciprocal, std::int8_t* codes) {
+PAR5_VNNI std::int32_t round_codes_vnni(const float* x, const float* factors, std::size_t n, float reciprocal,
+                                        std::int8_t* codes) {
   __m512i sum = _mm512_setzero_si512();
   const __m512 factor = _mm512_set1_ps(reciprocal);
   for (std::size_t i = 0; i < n; i += kLanes) {
@@ -126,7 +131,8 @@ PAR5_VNNI std::int32_t round_codes_vnni(const float* x, const float* factors, st
   return _mm512_reduce_add_epi32(sum);
 }
 
-PAR5_VNNI void largest_of_columns_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns, float* largest) {
+PAR5_VNNI void largest_of_columns_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
+                                       float* largest) {
   const __m512i all_but_sign = _mm512_set1_epi32(0x7fffffff);
   for (std::size_t c = 0; c < columns; c += kLanes) {
     const __mmask16 mask = first_lanes(columns - c);
@@ -137,8 +143,9 @@ PAR5_VNNI void largest_of_columns_vnni(const float* x, std::size_t stride, std::
   }
 }
 
-PAR5_VNNI void round_columns_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns, const float* reciprocals,
-                                  std::uint8_t bias, std::uint8_t* out, std::size_t quad_stride, std::int32_t* sums) {
+PAR5_VNNI void round_columns_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
+                                  const float* reciprocals, std::uint8_t bias, std::uint8_t* out,
+                                  std::size_t quad_stride, std::int32_t* sums) {
   const __m512 factor = _mm512_maskz_loadu_ps(first_lanes(columns), reciprocals);
   const __mmask16 mask = _mm512_cmp_ps_mask(factor, _mm512_setzero_ps(), _CMP_NEQ_OQ);
   const __m512i low = _mm512_set1_epi32(0xff), biases = _mm512_set1_epi8(static_cast<char>(bias));
@@ -148,7 +155,8 @@ PAR5_VNNI void round_columns_vnni(const float* x, std::size_t stride, std::size_
 #pragma GCC unroll 4
     for (std::size_t j = 0; j < 4; ++j) {
       const __mmask16 there = i + j < n ? mask : __mmask16(0);
-      const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(there, x + (i + j) * stride), factor));
+      const __m512i code =
+          _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(there, x + (i + j) * stride), factor));
       sum = _mm512_add_epi32(sum, code);
       quad = _mm512_or_si512(quad, _mm512_slli_epi32(_mm512_and_si512(code, low), static_cast<unsigned>(8 * j)));
     }
@@ -158,8 +166,8 @@ PAR5_VNNI void round_columns_vnni(const float* x, std::size_t stride, std::size_
 }
 
 template <int kRows>
-PAR5_VNNI void tile_rows(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride, std::size_t row,
-                         std::size_t panel) {
+PAR5_VNNI void tile_rows(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride,
+                         std::size_t row, std::size_t panel) {
   const InnerGroups& inner = packed.inner;
   const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
   const std::uint8_t* weights = packed.codes + panel * inner.padded() * kPanelColumns;
@@ -192,8 +200,9 @@ PAR5_VNNI void tile_rows(const IntegerRows& rows, const PackedPanels& packed, fl
       for (std::size_t v = 0; v < kVectors; ++v) {
         const std::size_t column = v * kLanes;
         const __mmask16 mask = column < columns ? first_lanes(columns - column) : __mmask16(0);
-        const __m512 scale = packed.scales ? _mm512_maskz_loadu_ps(mask, packed.scales + g * packed.columns + first + column)
-                                           : _mm512_set1_ps(1);
+        const __m512 scale = packed.scales
+                                 ? _mm512_maskz_loadu_ps(mask, packed.scales + g * packed.columns + first + column)
+                                 : _mm512_set1_ps(1);
         const __m512 sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(reinterpret_cast<__m512i>(sums[r][v]), offset));
         const __m512 before = g ? _mm512_load_ps(totals[r] + column) : _mm512_setzero_ps();
         const __m512 total = _mm512_fmadd_ps(sum, scale, before);
@@ -208,8 +217,8 @@ PAR5_VNNI void tile_rows(const IntegerRows& rows, const PackedPanels& packed, fl
   }
 }
 
-PAR5_VNNI void tile_vnni(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride, std::size_t row,
-                         std::size_t count, std::size_t panel) {
+PAR5_VNNI void tile_vnni(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride,
+                         std::size_t row, std::size_t count, std::size_t panel) {
   switch (count) {
     case 1:
       return tile_rows<1>(rows, packed, out, stride, row, panel);
@@ -231,9 +240,10 @@ struct Forms {
   float (*largest_magnitude)(const float*, const float*, std::size_t) = largest_magnitude_portable;
   std::int32_t (*round_codes)(const float*, const float*, std::size_t, float, std::int8_t*) = round_codes_portable;
   void (*largest_of_columns)(const float*, std::size_t, std::size_t, std::size_t, float*) = largest_of_columns_portable;
-  void (*round_columns)(const float*, std::size_t, std::size_t, std::size_t, const float*, std::uint8_t, std::uint8_t*, std::size_t,
-                        std::int32_t*) = round_columns_portable;
-  void (*tile)(const IntegerRows&, const PackedPanels&, float*, std::size_t, std::size_t, std::size_t, std::size_t) = tile_portable;
+  void (*round_columns)(const float*, std::size_t, std::size_t, std::size_t, const float*, std::uint8_t, std::uint8_t*,
+                        std::size_t, std::int32_t*) = round_columns_portable;
+  void (*tile)(const IntegerRows&, const PackedPanels&, float*, std::size_t, std::size_t, std::size_t,
+               std::size_t) = tile_portable;
 };
 
 constexpr Forms kPortable;
@@ -241,7 +251,8 @@ bool only_portable = false;
 
 const Forms& forms() {
 #if defined(__x86_64__)
-  static const Forms fast = {largest_magnitude_vnni, round_codes_vnni, largest_of_columns_vnni, round_columns_vnni, tile_vnni};
+  static const Forms fast = {largest_magnitude_vnni, round_codes_vnni, largest_of_columns_vnni, round_columns_vnni,
+                             tile_vnni};
   static const bool present = cpu_has_avx512_vnni();
   if (present && !only_portable) return fast;
 #endif
@@ -272,7 +283,8 @@ void quantize_rows(const float* x, const float* factors, const IntegerRows& rows
   }
 }
 
-void quantize_columns(const float* x, std::size_t columns, const IntegerRows& rows, std::size_t begin, std::size_t end) {
+void quantize_columns(const float* x, std::size_t columns, const IntegerRows& rows, std::size_t begin,
+                      std::size_t end) {
   const Forms& form = forms();
   const InnerGroups& inner = rows.inner;
   for (std::size_t block = begin; block < end; ++block) {
@@ -287,9 +299,11 @@ void quantize_columns(const float* x, std::size_t columns, const IntegerRows& ro
     auto* const codes = reinterpret_cast<std::uint8_t*>(rows.codes) + block * kWords * inner.padded();
     for (std::size_t g = 0; g < inner.count(); ++g) {
       const std::size_t n = std::min(inner.group, inner.size - g * inner.group);
-      std::uint8_t *const of_group = codes + g * inner.quads() * 4 * kWords, *const rest = of_group + (n + 3) / 4 * 4 * kWords;
+      std::uint8_t *const of_group = codes + g * inner.quads() * 4 * kWords, *const rest =
+                                                                                 of_group + (n + 3) / 4 * 4 * kWords;
       std::int32_t sums[kWords];
-      form.round_columns(x + g * inner.group * columns + first, columns, n, count, reciprocals, 0, of_group, 4 * kWords, sums);
+      form.round_columns(x + g * inner.group * columns + first, columns, n, count, reciprocals, 0, of_group, 4 * kWords,
+                         sums);
       std::fill(rest, of_group + inner.quads() * 4 * kWords, std::uint8_t{0});
       for (std::size_t c = 0; c < count; ++c) rows.sums[(first + c) * inner.count() + g] = sums[c];
     }
@@ -301,7 +315,8 @@ void quantize_matrix(const float* values, const IntegerMatrix& matrix, std::size
   const InnerGroups& inputs = matrix.inputs;
   for (std::size_t row = begin; row < end; ++row)
     for (std::size_t g = 0; g < inputs.count(); ++g) {
-      const std::size_t first = row * inputs.size + g * inputs.group, count = std::min(inputs.group, inputs.size - g * inputs.group);
+      const std::size_t first = row * inputs.size + g * inputs.group,
+                        count = std::min(inputs.group, inputs.size - g * inputs.group);
       const Scale scale = scale_of(form.largest_magnitude(values + first, nullptr, count), matrix.steps);
       matrix.scales[g * matrix.outputs + row] = scale.step;
       form.round_codes(values + first, nullptr, count, scale.reciprocal, matrix.codes + first);
@@ -310,7 +325,8 @@ void quantize_matrix(const float* values, const IntegerMatrix& matrix, std::size
 
 void pack_outputs(const IntegerMatrix& matrix, const PackedPanels& packed, std::size_t begin, std::size_t end) {
   const InnerGroups& inner = packed.inner;
-  std::memset(packed.codes + begin * inner.padded() * kPanelColumns, kOffset, (end - begin) * inner.padded() * kPanelColumns);
+  std::memset(packed.codes + begin * inner.padded() * kPanelColumns, kOffset,
+              (end - begin) * inner.padded() * kPanelColumns);
   for (std::size_t panel = begin; panel < end; ++panel) {
     std::uint8_t* const codes = packed.codes + panel * inner.padded() * kPanelColumns;
     const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
@@ -325,7 +341,8 @@ void pack_outputs(const IntegerMatrix& matrix, const PackedPanels& packed, std::
   }
 }
 
-void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t begin, std::size_t end) {
+void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t begin,
+                 std::size_t end) {
   const InnerGroups& inner = packed.inner;
   for (std::size_t panel = begin; panel < end; ++panel) {
     std::uint8_t* const codes = packed.codes + panel * inner.padded() * kPanelColumns;
@@ -362,13 +379,14 @@ void quantize_panels(const float* values, const PackedPanels& packed, std::size_
           packed.scales[g * packed.columns + first + c] = scale.step;
           reciprocals[c] = scale.reciprocal;
         }
-        form.round_columns(from, packed.columns, count, columns, reciprocals, kOffset, codes + word * 4, kPanelColumns * 4, sums);
+        form.round_columns(from, packed.columns, count, columns, reciprocals, kOffset, codes + word * 4,
+                           kPanelColumns * 4, sums);
       }
     }
 }
 
-void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride, std::size_t begin,
-                     std::size_t end) {
+void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride,
+                     std::size_t begin, std::size_t end) {
   // So many rows stay in the second-level cache while all panels pass over them.
   constexpr std::size_t kBlockRows = 16 * kTileRows;
   const Forms& form = forms();

@@ -28,9 +28,9 @@ struct InnerGroups {
 // with a NaN or an infinity is NaN or infinity.
 struct IntegerRows {
   InnerGroups inner;
-  std::int8_t* codes = nullptr;   // [rows, inner.padded()]; interleaved: [blocks of 16 rows, quads, 16 rows, 4]
-  float* scales = nullptr;        // [rows]
-  std::int32_t* sums = nullptr;   // [rows, inner.count()], of the codes
+  std::int8_t* codes = nullptr;  // [rows, inner.padded()]; interleaved: [blocks of 16 rows, quads, 16 rows, 4]
+  float* scales = nullptr;       // [rows]
+  std::int32_t* sums = nullptr;  // [rows, inner.count()], of the codes
   bool interleaved = false;
 
   static constexpr std::size_t kBlock = 16;
@@ -75,13 +75,14 @@ struct PackedPanels {
 void pack_outputs(const IntegerMatrix& matrix, const PackedPanels& packed, std::size_t begin, std::size_t end);
 // For rows · matrix: the columns are the inputs of one group. Their scales are the outputs', so the rows must carry
 // them already. Panels [begin, end).
-void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t begin, std::size_t end);
+void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t begin,
+                 std::size_t end);
 // From values [packed.inner.size, packed.columns], a scale for every column of a group of rows. What pads a group is
 // left as it was: the rows that it is multiplied with have zeros there. Panels [begin, end).
 void quantize_panels(const float* values, const PackedPanels& packed, std::size_t begin, std::size_t end);
 
 // Rows [begin, end) of out [rows, packed.columns], its rows `stride` apart: rows · packed.
-void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride, std::size_t begin,
-                     std::size_t end);
+void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride,
+                     std::size_t begin, std::size_t end);
 
 }  // namespace par5::kernels

@@ -17,7 +17,8 @@ class RowBuffer {
       : codes_(torch::empty({rows, static_cast<std::int64_t>(inner.padded())}, torch::kInt8)),
         scales_(torch::empty({rows})),
         sums_(torch::empty({rows, static_cast<std::int64_t>(inner.count())}, torch::kInt32)),
-        rows_{inner, codes_.data_ptr<std::int8_t>(), scales_.data_ptr<float>(), sums_.data_ptr<std::int32_t>(), interleaved} {}
+        rows_{inner, codes_.data_ptr<std::int8_t>(), scales_.data_ptr<float>(), sums_.data_ptr<std::int32_t>(),
+              interleaved} {}
   const kernels::IntegerRows& rows() const { return rows_; }
 
  private:
@@ -36,9 +37,10 @@ void over_panels(const kernels::PackedPanels& panels, Work&& work) {
                    [&](std::int64_t begin, std::int64_t end) { work(size(begin), size(end)); });
 }
 
-// Rounds rows [rows, inner.size], times factors where not null, and multiplies them: into columns of `out` from `to` on.
-void multiply(const torch::Tensor& rows, const float* factors, const RowBuffer& buffer, const kernels::PackedPanels& panels, float* to,
-              std::int64_t stride) {
+// Rounds rows [rows, inner.size], times factors where not null, and multiplies them: into columns of `out` from `to`
+// on.
+void multiply(const torch::Tensor& rows, const float* factors, const RowBuffer& buffer,
+              const kernels::PackedPanels& panels, float* to, std::int64_t stride) {
   const float* const from = rows.const_data_ptr<float>();
   fused::over_rows(rows.size(0), rows.size(1), [&](std::size_t begin, std::size_t end) {
     kernels::quantize_rows(from, factors, buffer.rows(), begin, end);
@@ -47,6 +49,12 @@ void multiply(const torch::Tensor& rows, const float* factors, const RowBuffer& 
 }
 
 }  // namespace
+
+IntegerProducts integer_products(const QuantizerConfig& quantizer) {
+  const int levels = max_code(quantizer.grid);
+  const bool grouped = quantizer.granularity == Granularity::group;
+  return {grouped ? quantizer.group : std::numeric_limits<std::int64_t>::max(), 127 / levels * levels};
+}
 
 IntegerWeight::IntegerWeight(const torch::Tensor& matrix, const IntegerProducts& products)
     : outputs_(matrix.size(0)), inputs_(matrix.size(1)), products_(products) {
@@ -57,18 +65,25 @@ IntegerWeight::IntegerWeight(const torch::Tensor& matrix, const IntegerProducts&
   const torch::Tensor values = matrix.contiguous();
   const float* const from = values.const_data_ptr<float>();
   const kernels::IntegerMatrix integers = this->integers();
-  fused::over_rows(outputs_, inputs_, [&](std::size_t begin, std::size_t end) { kernels::quantize_matrix(from, integers, begin, end); });
+  fused::over_rows(outputs_, inputs_,
+                   [&](std::size_t begin, std::size_t end) { kernels::quantize_matrix(from, integers, begin, end); });
   panels_ = memory_for(panels());
-  over_panels(panels(), [&](std::size_t begin, std::size_t end) { kernels::pack_outputs(integers, panels(), begin, end); });
+  over_panels(panels(),
+              [&](std::size_t begin, std::size_t end) { kernels::pack_outputs(integers, panels(), begin, end); });
 }
 
 kernels::IntegerMatrix IntegerWeight::integers() const {
-  return {size(outputs_), {size(inputs_), size(products_.group)}, products_.steps, codes_.data_ptr<std::int8_t>(), scales_.data_ptr<float>()};
+  return {size(outputs_),
+          {size(inputs_), size(products_.group)},
+          products_.steps,
+          codes_.data_ptr<std::int8_t>(),
+          scales_.data_ptr<float>()};
 }
 
 kernels::PackedPanels IntegerWeight::panels() const {
   const kernels::IntegerMatrix integers = this->integers();
-  return {integers.inputs, integers.outputs, panels_.defined() ? panels_.data_ptr<std::uint8_t>() : nullptr, integers.scales};
+  return {integers.inputs, integers.outputs, panels_.defined() ? panels_.data_ptr<std::uint8_t>() : nullptr,
+          integers.scales};
 }
 
 torch::Tensor IntegerWeight::product(const torch::Tensor& rows) const {
@@ -85,10 +100,12 @@ torch::Tensor IntegerWeight::transposed_product(const torch::Tensor& gradient) c
   // A group's scales are the outputs', so they go into the gradient before it is rounded.
   for (std::size_t group = 0; group < integers.inputs.count(); ++group) {
     const std::size_t first = group * integers.inputs.group;
-    kernels::PackedPanels panels{inner, std::min(integers.inputs.group, integers.inputs.size - first), nullptr, nullptr};
+    kernels::PackedPanels panels{inner, std::min(integers.inputs.group, integers.inputs.size - first), nullptr,
+                                 nullptr};
     const torch::Tensor memory = memory_for(panels);
     panels.codes = memory.data_ptr<std::uint8_t>();
-    over_panels(panels, [&](std::size_t begin, std::size_t end) { kernels::pack_inputs(integers, group, panels, begin, end); });
+    over_panels(panels,
+                [&](std::size_t begin, std::size_t end) { kernels::pack_inputs(integers, group, panels, begin, end); });
     multiply(from, integers.scales + group * integers.outputs, buffer, panels, out.data_ptr<float>() + first, inputs_);
   }
   return out;
@@ -96,8 +113,8 @@ torch::Tensor IntegerWeight::transposed_product(const torch::Tensor& gradient) c
 
 namespace {
 
-// rows [n, inputs], gradient [n, outputs] -> gradientᵀ · rows [outputs, inputs]. Inputs are rounded by a scale for each,
-// gradients, which differ much between tokens, by one for each of their columns in every group of tokens.
+// rows [n, inputs], gradient [n, outputs] -> gradientᵀ · rows [outputs, inputs]. Inputs are rounded by a scale for
+// each, gradients, which differ much between tokens, by one for each of their columns in every group of tokens.
 torch::Tensor outer_product(const torch::Tensor& rows, const torch::Tensor& gradient) {
   constexpr std::size_t kTokensOfAScale = 128;
   const std::int64_t inputs = rows.size(1), outputs = gradient.size(1), blocks = (inputs + 15) / 16;
@@ -108,8 +125,11 @@ torch::Tensor outer_product(const torch::Tensor& rows, const torch::Tensor& grad
   const torch::Tensor memory = memory_for(panels);
   panels.codes = memory.data_ptr<std::uint8_t>();
   const torch::Tensor from = rows.contiguous(), out = torch::empty({inputs, outputs});
-  const float *const row_values = from.const_data_ptr<float>(), *const gradient_values = gradient.const_data_ptr<float>();
-  over_panels(panels, [&](std::size_t begin, std::size_t end) { kernels::quantize_panels(gradient_values, panels, begin, end); });
+  const float *const row_values = from.const_data_ptr<float>(), *const gradient_values =
+                                                                    gradient.const_data_ptr<float>();
+  over_panels(panels, [&](std::size_t begin, std::size_t end) {
+    kernels::quantize_panels(gradient_values, panels, begin, end);
+  });
   at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     kernels::quantize_columns(row_values, size(inputs), columns.rows(), size(begin), size(end));
     kernels::integer_product(columns.rows(), panels, out.data_ptr<float>(), size(outputs), size(begin) * 16,
@@ -117,16 +137,6 @@ torch::Tensor outer_product(const torch::Tensor& rows, const torch::Tensor& grad
   });
   return out.t();
 }
-
-}  // namespace
-
-IntegerProducts integer_products(const QuantizerConfig& quantizer) {
-  const int levels = max_code(quantizer.grid);
-  const bool grouped = quantizer.granularity == Granularity::group;
-  return {grouped ? quantizer.group : std::numeric_limits<std::int64_t>::max(), 127 / levels * levels};
-}
-
-namespace {
 
 class IntegerLinear : public torch::autograd::Function<IntegerLinear> {
  public:
@@ -158,6 +168,9 @@ class IntegerLinear : public torch::autograd::Function<IntegerLinear> {
 }  // namespace
 
 torch::Tensor integer_linear(const torch::Tensor& rows, const torch::Tensor& weight, const IntegerProducts& products) {
+  // Longer sums of 255 · 127 could leave 32 bits.
+  constexpr std::int64_t kLongestSum = 65536;
+  if (weight.size(0) > kLongestSum || weight.size(1) > kLongestSum) return at::linear(rows, weight);
   return IntegerLinear::apply(rows, weight, products);
 }
 

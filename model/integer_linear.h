@@ -1,6 +1,6 @@
-// Linear layers whose products run in 8-bit integers on the CPU (model/integer_kernels.h), for training. Weights of few
-// levels are exact; rows, and gradients toward rows, are rounded to 8 bits by a scale per row. Gradients toward weights
-// are float32 products of what was not rounded.
+// Linear layers whose products run in 8-bit integers on the CPU (model/integer_kernels.h), for training: forward,
+// toward rows and toward weights. Weights of few levels are exact; rows and gradients are rounded to 8 bits, by a scale
+// per row or, for the gradient toward weights, per column. float32 in, float32 out.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 
 namespace par5 {
 
-// How weights become 8-bit integers: `group` inputs of a row share a scale, of which `steps` are their largest magnitude.
-// Exact where they are a scale times -n … n and n divides steps.
+// How weights become 8-bit integers: `group` inputs of a row share a scale, of which `steps` are their largest
+// magnitude. Exact where they are a scale times -n … n and n divides steps.
 struct IntegerProducts {
   std::int64_t group = 0;
   int steps = 127;
@@ -42,7 +42,8 @@ class IntegerWeight {
   torch::Tensor panels_;  // of the product
 };
 
-// rows [n, inputs] · weight [outputs, inputs]ᵀ, differentiable; both float32 on the CPU.
+// rows [n, inputs] · weight [outputs, inputs]ᵀ, differentiable; both float32 on the CPU. In float32 where a side of the
+// weight is beyond 65,536.
 torch::Tensor integer_linear(const torch::Tensor& rows, const torch::Tensor& weight, const IntegerProducts& products);
 
 }  // namespace par5

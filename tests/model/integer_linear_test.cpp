@@ -17,7 +17,8 @@ using torch::Tensor;
 struct Size {
   std::int64_t rows, outputs, inputs, group;
 };
-const Size kSizes[] = {{1, 1, 1, 1}, {5, 3, 7, 7}, {37, 70, 45, 20}, {64, 64, 64, 16}, {131, 130, 192, 64}, {300, 65, 514, 128}};
+const Size kSizes[] = {{1, 1, 1, 1},     {5, 3, 7, 7},        {37, 70, 45, 20},
+                       {64, 64, 64, 16}, {131, 130, 192, 64}, {300, 65, 514, 128}};
 
 double relative(const Tensor& ours, const Tensor& exact) {
   return ((ours.to(torch::kFloat64) - exact).norm() / exact.norm().clamp_min(1e-30)).item<double>();
@@ -55,14 +56,16 @@ TEST(IntegerLinear, IsExactForWholeNumbers) {
     const IntegerProducts products{size.group, 126};
     const Outcome ours = run(rows, weight, torch::randn({size.rows, size.outputs}), products);
     const Tensor exact = rows.to(torch::kFloat64).mm(weight.t().to(torch::kFloat64));
-    EXPECT_LE((ours.product - exact).abs().max().item<double>(), 2e-6 * exact.abs().max().item<double>()) << size.outputs;
+    EXPECT_LE((ours.product - exact).abs().max().item<double>(), 2e-6 * exact.abs().max().item<double>())
+        << size.outputs;
   }
 }
 
 TEST(IntegerLinear, IsNearFloatProducts) {
   torch::manual_seed(2);
   for (const Size& size : kSizes) {
-    const Tensor rows = torch::randn({size.rows, size.inputs}), weight = quinary(size), incoming = torch::randn({size.rows, size.outputs});
+    const Tensor rows = torch::randn({size.rows, size.inputs}), weight = quinary(size),
+                 incoming = torch::randn({size.rows, size.outputs});
     const Outcome ours = run(rows, weight, incoming, {size.group, 126});
     const Tensor x = rows.to(torch::kFloat64), w = weight.to(torch::kFloat64), g = incoming.to(torch::kFloat64);
     EXPECT_LE(relative(ours.product, x.mm(w.t())), 0.015);
@@ -75,7 +78,8 @@ TEST(IntegerLinear, PortableFormAndThreadsGiveTheSameBits) {
   torch::manual_seed(3);
   const int before = at::get_num_threads();
   for (const Size& size : kSizes) {
-    const Tensor rows = torch::randn({size.rows, size.inputs}), weight = quinary(size), incoming = torch::randn({size.rows, size.outputs});
+    const Tensor rows = torch::randn({size.rows, size.inputs}), weight = quinary(size),
+                 incoming = torch::randn({size.rows, size.outputs});
     const auto with = [&](int threads, bool portable) {
       at::set_num_threads(threads);
       kernels::force_portable_integer_products(portable);
@@ -111,7 +115,8 @@ TEST(IntegerLinear, WhatIsNotFiniteStaysSo) {
 
 // Steps between 0 and a group's largest magnitude, in which every level of the grid is a whole number.
 TEST(IntegerLinear, StepsHoldEveryLevelOfAGrid) {
-  for (const Grid grid : {Grid::binary, Grid::ternary, Grid::quinary, Grid::septenary, Grid::int4, Grid::int5, Grid::int6, Grid::int7, Grid::int8}) {
+  for (const Grid grid : {Grid::binary, Grid::ternary, Grid::quinary, Grid::septenary, Grid::int4, Grid::int5,
+                          Grid::int6, Grid::int7, Grid::int8}) {
     const int steps = integer_products({grid, Granularity::group, 64, 16}).steps, levels = max_code(grid);
     EXPECT_LE(steps, 127);
     EXPECT_GE(steps, 120);
