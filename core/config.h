@@ -24,7 +24,8 @@ enum class Grid { binary, ternary, quinary, septenary, int4, int5, int6, int7, i
 enum class Granularity { group, row, tensor };
 // How the token embedding (and the projections of a factored one) is stored.
 enum class EmbeddingStorage { fp8, fp16, quantized };
-// For training alone: `automatic`, whichever this machine multiplies faster, and int8, integers wherever weights have few levels.
+// For training alone: `automatic`, float32 or bfloat16, whichever this machine multiplies faster; int8, integers wherever
+// weights have few levels.
 enum class Precision { float32, bfloat16, automatic, int8 };
 enum class Order { sequential, shuffled_windows };
 // How the learning rate falls in the warm-down.

@@ -12,8 +12,8 @@ namespace {
 
 constexpr int kRowSteps = 127;
 constexpr int kOffset = 128;
-constexpr std::size_t kWords = 16;  // columns that are rounded together
-constexpr int kTileRows = 6;        // times four vectors of 16 columns: 24 of 32 registers hold sums
+constexpr std::size_t kWords = IntegerRows::kBlock;  // columns that are rounded together
+constexpr int kTileRows = 6;                         // times four vectors of 16 columns: 24 of 32 registers hold sums
 // Rows of smaller values are zero: the reciprocal of their scale would not be finite.
 constexpr float kSmallest = 1e-30f;
 

@@ -117,9 +117,11 @@ namespace {
 // each, gradients, which differ much between tokens, by one for each of their columns in every group of tokens.
 torch::Tensor outer_product(const torch::Tensor& rows, const torch::Tensor& gradient) {
   constexpr std::size_t kTokensOfAScale = 128;
-  const std::int64_t inputs = rows.size(1), outputs = gradient.size(1), blocks = (inputs + 15) / 16;
+  const std::int64_t inputs = rows.size(1), outputs = gradient.size(1);
+  constexpr std::int64_t kBlock = kernels::IntegerRows::kBlock;
+  const std::int64_t blocks = (inputs + kBlock - 1) / kBlock;
   const kernels::InnerGroups inner{size(rows.size(0)), kTokensOfAScale};
-  const RowBuffer columns(blocks * 16, inner, true);
+  const RowBuffer columns(blocks * kBlock, inner, true);
   const torch::Tensor scales = torch::empty({static_cast<std::int64_t>(inner.count()), outputs});
   kernels::PackedPanels panels{inner, size(outputs), nullptr, scales.data_ptr<float>()};
   const torch::Tensor memory = memory_for(panels);
@@ -132,8 +134,8 @@ torch::Tensor outer_product(const torch::Tensor& rows, const torch::Tensor& grad
   });
   at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     kernels::quantize_columns(row_values, size(inputs), columns.rows(), size(begin), size(end));
-    kernels::integer_product(columns.rows(), panels, out.data_ptr<float>(), size(outputs), size(begin) * 16,
-                             std::min(size(end) * 16, size(inputs)));
+    kernels::integer_product(columns.rows(), panels, out.data_ptr<float>(), size(outputs), size(begin * kBlock),
+                             std::min(size(end * kBlock), size(inputs)));
   });
   return out.t();
 }
