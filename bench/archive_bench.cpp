@@ -91,38 +91,31 @@ Packed pack(const Artifact& artifact, std::size_t threads, int effort = kDefault
   return packed;
 }
 
-// Sums over the streams of quantised codes.
-struct Codes {
-  std::uint64_t stored = 0, order0 = 0, symbols = 0;
+// Sums over the streams of quantised codes, and over those of fp8 tensors.
+struct Streams {
+  std::uint64_t stored = 0, order0 = 0, values = 0;
   double worst = 0;  // largest (stored - 64) / order-0 entropy, in percent
 };
-Codes codes_of(const ArtifactReport& report) {
-  Codes codes;
+template <class Wanted>
+Streams streams_of(const ArtifactReport& report, const Wanted& wanted) {
+  Streams sums;
   for (const TensorReport& tensor : report.tensors)
     for (const StreamReport& stream : tensor.streams) {
-      if (!stream.part.starts_with("codes")) continue;
-      codes.stored += stream.stored_bytes;
-      codes.order0 += stream.order0_bytes;
-      codes.symbols += stream.values;
-      codes.worst = std::max(codes.worst, 100 * (static_cast<double>(stream.stored_bytes) - 64) /
-                                              static_cast<double>(stream.order0_bytes));
+      if (!wanted(tensor, stream)) continue;
+      sums.stored += stream.stored_bytes;
+      sums.order0 += stream.order0_bytes;
+      sums.values += stream.values;
+      sums.worst = std::max(
+          sums.worst, 100 * (static_cast<double>(stream.stored_bytes) - 64) / static_cast<double>(stream.order0_bytes));
     }
-  return codes;
+  return sums;
 }
-std::uint64_t stored_bytes(const ArtifactReport& report, const std::string& grid) {
-  std::uint64_t bytes = 0;
-  for (const TensorReport& tensor : report.tensors)
-    if (tensor.grid == grid)
-      for (const StreamReport& stream : tensor.streams) bytes += stream.stored_bytes;
-  return bytes;
+Streams codes_of(const ArtifactReport& report) {
+  return streams_of(report,
+                    [](const TensorReport&, const StreamReport& stream) { return stream.part.starts_with("codes"); });
 }
-
-std::uint64_t values_of(const ArtifactReport& report, const std::string& grid) {
-  std::uint64_t values = 0;
-  for (const TensorReport& tensor : report.tensors)
-    if (tensor.grid == grid)
-      for (const StreamReport& stream : tensor.streams) values += stream.values;
-  return values;
+Streams fp8_of(const ArtifactReport& report) {
+  return streams_of(report, [](const TensorReport& tensor, const StreamReport&) { return tensor.grid == "fp8"; });
 }
 
 // Bytes of fp16 vectors are the model's own; the rest of what is neither weights nor scales is the format's.
@@ -207,7 +200,9 @@ std::vector<std::uint8_t> shifted_exactly(std::span<const std::uint8_t> codes, i
 }
 
 std::uint64_t own_bytes(const Shape& shape, std::span<const std::uint8_t> codes) {
-  const coder::ChainPart part{shape[0], shape[1], shape[1] > shape[0], {reinterpret_cast<const std::int8_t*>(codes.data()), codes.size()}, {}, 0};
+  const coder::ChainPart part{
+      shape[0], shape[1], shape[1] > shape[0], {reinterpret_cast<const std::int8_t*>(codes.data()), codes.size()},
+      {},       0};
   return need(coder::encode_chain({coder::Alphabet::Kind::fp8, 0, true}, {&part, 1}), "the own coder").bytes.size();
 }
 
@@ -216,7 +211,8 @@ void run_fp8(const StoredModel& model, const std::string& name, Figures& figures
   const std::array<CodecChoice, 3> codecs = {CodecChoice{Codec::lzma, 0}, {Codec::zstd}, {Codec::brotli}};
   const auto least = [&](std::span<const std::byte> raw) {
     std::uint64_t bytes = UINT64_MAX;
-    for (const CodecChoice& codec : codecs) bytes = std::min<std::uint64_t>(bytes, need(compress(codec, raw), "a codec").size());
+    for (const CodecChoice& codec : codecs)
+      bytes = std::min<std::uint64_t>(bytes, need(compress(codec, raw), "a codec").size());
     return bytes;
   };
   std::uint64_t whole = 0, planes = 0, own = 0, scaled = 0;
@@ -240,9 +236,11 @@ void run_fp8(const StoredModel& model, const std::string& name, Figures& figures
     own += unscaled;
     scaled += best;
   }
-  add_share(figures, "archive.info", name + ": fp8 in planes / whole bytes, best of LZMA, zstd, brotli", planes, static_cast<double>(whole), {}, {});
+  add_share(figures, "archive.info", name + ": fp8 in planes / whole bytes, best of LZMA, zstd, brotli", planes,
+            static_cast<double>(whole), {}, {});
   add_share(figures, "archive.info", name + ": fp8, own coder / that", own, static_cast<double>(whole), {}, {});
-  add_share(figures, "archive.info", name + ": fp8, own coder, best exact power-of-two scale / none", scaled, static_cast<double>(own), {}, {});
+  add_share(figures, "archive.info", name + ": fp8, own coder, best exact power-of-two scale / none", scaled,
+            static_cast<double>(own), {}, {});
 }
 
 void run_thread_counts(const Artifact& artifact, const std::string& name, Figures& figures) {
@@ -262,7 +260,7 @@ void run_checkpoint(const std::string& path, const std::string& config, const st
   const Artifact artifact = artifact_of(model);
   const Packed packed = pack(artifact, threads);
   const ArtifactReport& report = packed.encoded.report;
-  const Codes codes = codes_of(report);
+  const Streams codes = codes_of(report);
   const std::string name = reference ? "trained checkpoint" : file_name(path);
   const auto id = [&](const std::string& figure) {
     return reference ? "archive." + figure : std::string("archive.info");
@@ -274,7 +272,7 @@ void run_checkpoint(const std::string& path, const std::string& config, const st
               static_cast<double>(published.lzma_only_bytes), bound(95.0), bound(94.0));
     add_share(figures, "archive.info", name + ": file / published method", report.file_bytes,
               static_cast<double>(published.total()), {}, {});
-    add_share(figures, "archive.info", name + ": fp8 / published method", stored_bytes(report, "fp8"),
+    add_share(figures, "archive.info", name + ": fp8 / published method", fp8_of(report).stored,
               static_cast<double>(published.fp8_bytes), {}, {});
   }
   add_share(figures, "archive.info", name + ": codes / order-0 entropy", codes.stored,
@@ -292,12 +290,16 @@ void run_checkpoint(const std::string& path, const std::string& config, const st
   if (reference) {
     Artifact with_tokenizer = artifact;
     TokenizerData& data = with_tokenizer.tokenizer.emplace(need(read_model_file(tokenizer), tokenizer).tokenizer);
+    const std::size_t whole_map = data.normalizer_map.size();
+    if (const Status status = compact_normalizer(data); !status)
+      need(Result<int>(tl::unexpected(status.error())), tokenizer);
     const auto tokenizer_bytes = [&] {
       return static_cast<double>(
           need(predict_size(with_tokenizer), "the tokenizer").tokenizer_bytes);  // coded for real
     };
     add(figures, "archive.6.tokenizer", "tokenizer of 4,096 pieces", tokenizer_bytes(), "bytes", 25000, {},
-        std::to_string(data.normalizer_map.size()) + " bytes of normaliser map in it, which is not a built-in one");
+        std::to_string(whole_map) + " bytes of normaliser map in it, which is not a built-in one, as " +
+            std::to_string(data.normalizer_map.size()) + " of changes");
     data.normalizer_map.clear();
     add(figures, "archive.info", "the same without its normaliser map", tokenizer_bytes(), "bytes", {}, {});
     run_fp8(model, name, figures);
@@ -323,14 +325,17 @@ void run_structured(std::size_t threads, Figures& figures) {
   const Artifact artifact = artifact_of(model);
   const Packed packed = pack(artifact, threads);
   const ArtifactReport& report = packed.encoded.report;
-  const Codes codes = codes_of(report);
+  const Streams codes = codes_of(report);
+  const Streams fp8 = fp8_of(report);
   const int used = static_cast<int>(threads);
   add_share(figures, "archive.1", "structured state: artifact / published method", report.file_bytes,
             static_cast<double>(published.total()), 98.2, 97.5);
   add_share(figures, "archive.4", "structured state: codes / order-0 entropy", codes.stored,
             static_cast<double>(codes.order0), 97.6, {});
-  add_share(figures, "archive.6.fp8", "structured state: fp8 / published method", stored_bytes(report, "fp8"),
+  add_share(figures, "archive.6.fp8", "structured state: fp8 / published method", fp8.stored,
             static_cast<double>(published.fp8_bytes), 98.0, {});
+  add_share(figures, "archive.info", "structured state: fp8 / order-0 entropy", fp8.stored,
+            static_cast<double>(fp8.order0), {}, {});
   add_share(figures, "archive.6.scales-full", "structured state: 5-bit scales / published method", report.scale_bytes,
             static_cast<double>(published.scale_bytes), 97.0, {});
   const PredictedSize with_four =
@@ -347,7 +352,7 @@ void run_structured(std::size_t threads, Figures& figures) {
       "MB", 512, {}, {}, used);
   figures.add({"archive.info",
                "structured state: decode speed",
-               static_cast<double>(codes.symbols + values_of(report, "fp8")) / packed.decode_processor_seconds / 1e6,
+               static_cast<double>(codes.values + fp8.values) / packed.decode_processor_seconds / 1e6,
                "M symbols/s a core",
                {},
                {},
@@ -364,7 +369,7 @@ void run_independent(std::size_t threads, Figures& figures) {
     (void)apply_scale_bits(model, 5);
     const Artifact artifact = artifact_of(std::move(model));
     const Packed packed = pack(artifact, threads);
-    const Codes codes = codes_of(packed.encoded.report);
+    const Streams codes = codes_of(packed.encoded.report);
     const std::string name = "independent state, " + preset;
     add(figures, preset == "quinary-16mb" ? "archive.3" : "archive.3.ternary",
         name + ": worst stream less 64 bytes / order-0 entropy", codes.worst, "%", 100.05, {});
@@ -379,8 +384,8 @@ void run_middle(std::size_t threads, Figures& figures) {
   LoadedConfig config;
   need(config.apply_file(kSource + "/configs/quinary-16mb.toml").map([] { return 0; }), "the preset");
   const auto run = [&](const std::string& id, const std::string& name, bench::Structure structure, double strength) {
-    StoredModel model =
-        need(bench::random_state(config.values().model, config.values().quantizer, structure, 3, strength), "the fixture");
+    StoredModel model = need(
+        bench::random_state(config.values().model, config.values().quantizer, structure, 3, strength), "the fixture");
     (void)apply_scale_bits(model, 5);
     const Artifact artifact = artifact_of(std::move(model));
     const Packed packed = pack(artifact, threads);

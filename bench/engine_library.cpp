@@ -37,16 +37,43 @@ class EagerModel final : public LibraryModel {
 
   double score(std::span<const std::uint16_t> tokens) override {
     const torch::NoGradGuard no_gradients;
-    torch::Tensor ids = torch::empty({1, static_cast<std::int64_t>(tokens.size())}, torch::kInt64);
-    std::copy(tokens.begin(), tokens.end(), ids.data_ptr<std::int64_t>());
-    const std::int64_t count = ids.size(1) - 1;
-    const torch::Tensor hidden = network_.hidden(ids.narrow(1, 0, count)).flatten(0, 1);
-    return network_.nats(hidden, ids.narrow(1, 1, count).flatten()).sum().item<double>();
+    const std::int64_t count = static_cast<std::int64_t>(tokens.size()) - 1;
+    const torch::Tensor ids = ids_of(tokens);
+    return at::cross_entropy_loss(logits(ids.narrow(0, 0, count), 0), ids.narrow(0, 1, count), {}, at::Reduction::Sum)
+        .item<double>();
+  }
+
+  double fused_score(std::span<const std::uint16_t> tokens) override {
+    const torch::NoGradGuard no_gradients;
+    const std::int64_t count = static_cast<std::int64_t>(tokens.size()) - 1;
+    const torch::Tensor ids = ids_of(tokens);
+    const torch::Tensor hidden = network_.hidden(ids.narrow(0, 0, count).unsqueeze(0)).flatten(0, 1);
+    return network_.nats(hidden, ids.narrow(0, 1, count)).sum().item<double>();
   }
 
   std::span<const float> next(std::uint16_t token, std::int64_t position) override {
     const torch::NoGradGuard no_gradients;
-    torch::Tensor x = w("tok_emb.weight")[token].unsqueeze(0);
+    logits_ = logits(ids_of({&token, 1}), position);
+    return {logits_.data_ptr<float>(), static_cast<std::size_t>(logits_.numel())};
+  }
+
+  std::uint16_t sample() override {
+    const torch::NoGradGuard no_gradients;
+    return static_cast<std::uint16_t>(at::multinomial(at::softmax(logits_[0], 0), 1).item<std::int64_t>());
+  }
+
+ private:
+  torch::Tensor& w(const std::string& name) { return network_.weight(name); }
+
+  static torch::Tensor ids_of(std::span<const std::uint16_t> tokens) {
+    torch::Tensor ids = torch::empty({static_cast<std::int64_t>(tokens.size())}, torch::kInt64);
+    std::copy(tokens.begin(), tokens.end(), ids.data_ptr<std::int64_t>());
+    return ids;
+  }
+
+  // Logits [tokens, vocab] of the tokens at positions first … of the one window.
+  torch::Tensor logits(const torch::Tensor& ids, std::int64_t first) {
+    torch::Tensor x = w("tok_emb.weight").index_select(0, ids);
     if (model_.factored_embedding()) x = at::linear(x, w("embed_proj.weight"));
     x = rms(x);
     const torch::Tensor x0 = x;
@@ -60,7 +87,7 @@ class EagerModel final : public LibraryModel {
       }
       const torch::Tensor mix = w(block + "resid_mix");
       x = mix[0] * x + mix[1] * x0;
-      x = x + w(block + "attn_scale") * attention(block, rms(x), layer, position);
+      x = x + w(block + "attn_scale") * attention(block, rms(x), layer, first);
       const torch::Tensor h = at::relu(at::linear(rms(x), w(block + "mlp.fc.weight"))).square();
       x = x + w(block + "mlp_scale") * at::linear(rms(h), w(block + "mlp.proj.weight"));
       if (layer < encoder) skips.push_back(x);
@@ -69,39 +96,35 @@ class EagerModel final : public LibraryModel {
     if (model_.factored_embedding()) x = at::linear(x, w("embed_proj_rev.weight"));
     const torch::Tensor z = at::linear(x, w("tok_emb.weight")) + w("vocab_bias");
     const torch::Tensor u = (z / model_.softcap_value).clamp(-2, 2), s = u.square();
-    logits_ = model_.softcap_value * (u * (1 - s / 3 + s.square() / 15)).clamp(-1, 1);
-    return {logits_.data_ptr<float>(), static_cast<std::size_t>(logits_.numel())};
+    return model_.softcap_value * (u * (1 - s / 3 + s.square() / 15)).clamp(-1, 1);
   }
 
-  std::uint16_t sample() override {
-    const torch::NoGradGuard no_gradients;
-    return static_cast<std::uint16_t>(at::multinomial(at::softmax(logits_[0], 0), 1).item<std::int64_t>());
-  }
-
- private:
-  torch::Tensor& w(const std::string& name) { return network_.weight(name); }
-
+  // Of normed [tokens, width]; their keys and values go into the layer's cache.
   torch::Tensor attention(const std::string& block, const torch::Tensor& normed, std::int64_t layer,
-                          std::int64_t position) {
-    const std::int64_t head = model_.head_width(), kv = model_.kv_heads * head, half = head / 2;
+                          std::int64_t first) {
+    const std::int64_t count = normed.size(0), head = model_.head_width(), kv = model_.kv_heads * head, half = head / 2;
     const torch::Tensor qkv = at::linear(normed, w(block + "attn.c_qkv.weight"));
-    const torch::Tensor cosine = cosines_[position], sine = sines_[position];
-    const auto turned = [&](const torch::Tensor& heads) {
-      const torch::Tensor a = heads.narrow(-1, 0, half), b = heads.narrow(-1, half, half);
+    const torch::Tensor cosine = cosines_.narrow(0, first, count), sine = sines_.narrow(0, first, count);
+    const auto heads = [&](std::int64_t begin, std::int64_t number) {
+      return qkv.narrow(1, begin, number * head).view({1, count, number, head}).transpose(1, 2);
+    };
+    const auto turned = [&](const torch::Tensor& x) {
+      const torch::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
       return at::cat({a * cosine + b * sine, b * cosine - a * sine}, -1);
     };
-    torch::Tensor q = turned(rms(qkv.narrow(1, 0, model_.width).view({1, model_.heads, 1, head})));
-    q = q * w(block + "attn.q_gain").view({1, model_.heads, 1, 1});
-    keys_[static_cast<std::size_t>(layer)]
-        .select(2, position)
-        .copy_(turned(rms(qkv.narrow(1, model_.width, kv).view({1, model_.kv_heads, head}))));
-    values_[static_cast<std::size_t>(layer)]
-        .select(2, position)
-        .copy_(qkv.narrow(1, model_.width + kv, kv).view({1, model_.kv_heads, head}));
-    const torch::Tensor mixed = at::scaled_dot_product_attention(
-        q, keys_[static_cast<std::size_t>(layer)].narrow(2, 0, position + 1),
-        values_[static_cast<std::size_t>(layer)].narrow(2, 0, position + 1), {}, 0.0, false, {}, true);
-    return at::linear(rms(mixed.reshape({1, model_.width})), w(block + "attn.proj.weight"));
+    const torch::Tensor q =
+        turned(rms(heads(0, model_.heads))) * w(block + "attn.q_gain").view({1, model_.heads, 1, 1});
+    torch::Tensor &keys = keys_[static_cast<std::size_t>(layer)], &values = values_[static_cast<std::size_t>(layer)];
+    keys.narrow(2, first, count).copy_(turned(rms(heads(model_.width, model_.kv_heads))));
+    values.narrow(2, first, count).copy_(heads(model_.width + kv, model_.kv_heads));
+    // LibTorch's flash attention wants as many key as query heads.
+    const auto seen = [&](const torch::Tensor& cache) {
+      const torch::Tensor part = cache.narrow(2, 0, first + count);
+      return count == 1 ? part : part.repeat_interleave(model_.heads / model_.kv_heads, 1);
+    };
+    const torch::Tensor mixed =
+        at::scaled_dot_product_attention(q, seen(keys), seen(values), {}, 0.0, count > 1, {}, count == 1);
+    return at::linear(rms(mixed.transpose(1, 2).reshape({count, model_.width})), w(block + "attn.proj.weight"));
   }
 
   ModelConfig model_;

@@ -72,15 +72,15 @@ bool Forward::logits(std::size_t first, std::size_t count, AlignedVector<float>&
   std::atomic<bool> finite = true;
   // Each task's products are finished while they are in the cache.
   for (auto& products : head_products_) products.resize(std::max(products.size(), count * kMostBlocks * kBlock));
-  each_blocks(weights_.embedding, kMostBlocks, [&](std::size_t block, std::size_t blocks, std::size_t thread) {
+  each_part(weights_.embedding, count, kMostBlocks, [&](const Part& part, std::size_t thread) {
     float* products = head_products_[thread].data();
-    const std::size_t stride = blocks * kBlock;
-    multiply_blocks(head_input()[first], head_input().stride, count, weights_.embedding, block, blocks, products,
-                    stride, thread);
-    const std::size_t begin = block * kBlock, tokens = std::min(stride, vocab - begin);
-    for (std::size_t row = 0; row < count; ++row)
+    const std::size_t stride = part.blocks * kBlock;
+    multiply_part(head_input()[first + part.row], head_input().stride, weights_.embedding, part, products, stride,
+                  thread);
+    const std::size_t begin = part.block * kBlock, tokens = std::min(stride, vocab - begin);
+    for (std::size_t row = 0; row < part.rows; ++row)
       if (!kernels_.finish_logits(products + row * stride, bias ? bias + begin : nullptr, model_.softcap, cap, tokens,
-                                  out.data() + row * vocab + begin))
+                                  out.data() + (part.row + row) * vocab + begin))
         finite = false;
   });
   return finite;

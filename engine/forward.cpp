@@ -142,38 +142,42 @@ void Forward::convert(const Rows& input, const PackedMatrix& matrix, std::size_t
 void Forward::multiply(const Rows& input, const PackedMatrix& matrix, Rows& out) {
   if (arithmetic_ == Arithmetic::fp32) return multiply_floats(input[0], input.stride, rows_, matrix, out);
   out.resize(rows_, matrix.outputs);
-  const QuantizedRows quantized = {quantized_words_.data(), quantized_starts_.data(), quantized_steps_.data(), rows_};
   const std::size_t most = pool_.threads() == 1 ? matrix.blocks() : kMostBlocks;
-  each_blocks(matrix, most, [&](std::size_t first, std::size_t count, std::size_t) {
-    float* to = out[0] + first * kBlock;
+  each_part(matrix, rows_, most, [&](const Part& part, std::size_t) {
+    float* to = out[part.row] + part.block * kBlock;
     if (arithmetic_ == Arithmetic::int8)
-      kernels_.integer_product(matrix, first, count, quantized, to, out.stride);
+      kernels_.integer_product(
+          matrix, part.block, part.blocks,
+          {quantized_words_.data() + part.row * activation_words(matrix, rows_),
+           quantized_starts_.data() + part.row * matrix.groups, quantized_steps_.data() + part.row, part.rows},
+          to, out.stride);
     else
-      kernels_.adds_product(matrix, first, count, tables_.data(), rows_, to, out.stride);
+      kernels_.adds_product(matrix, part.block, part.blocks, tables_.data() + part.row * table_floats(matrix),
+                            part.rows, to, out.stride);
   });
 }
 
 void Forward::multiply_floats(const float* input, std::size_t input_stride, std::size_t rows,
                               const PackedMatrix& matrix, Rows& out) {
   out.resize(rows, matrix.outputs);
-  each_blocks(matrix, kMostBlocks, [&](std::size_t first, std::size_t count, std::size_t thread) {
-    multiply_blocks(input, input_stride, rows, matrix, first, count, out[0] + first * kBlock, out.stride, thread);
+  each_part(matrix, rows, kMostBlocks, [&](const Part& part, std::size_t thread) {
+    multiply_part(input + part.row * input_stride, input_stride, matrix, part, out[part.row] + part.block * kBlock,
+                  out.stride, thread);
   });
 }
 
-void Forward::multiply_blocks(const float* input, std::size_t input_stride, std::size_t rows,
-                              const PackedMatrix& matrix, std::size_t first_block, std::size_t count, float* out,
-                              std::size_t out_stride, std::size_t thread) {
-  if (rows == 1 && kernels_.row_product && lookup::reads(matrix.format))
-    return kernels_.row_product(matrix, first_block, count, input, out);
+void Forward::multiply_part(const float* input, std::size_t input_stride, const PackedMatrix& matrix, const Part& part,
+                            float* out, std::size_t out_stride, std::size_t thread) {
+  if (part.rows == 1 && kernels_.row_product && lookup::reads(matrix.format))
+    return kernels_.row_product(matrix, part.block, part.blocks, input, out);
   float* panel = panels_[thread].data();
-  const std::size_t at_once = rows < kFewRows ? kInputsAtOnceFewRows : kInputsAtOnce;
+  const std::size_t at_once = part.rows < kFewRows ? kInputsAtOnceFewRows : kInputsAtOnce;
   // The same inputs of all rows for one block after the other, while they are in the cache.
   for (std::size_t first = 0; first < matrix.inputs; first += at_once) {
     const std::size_t taken = std::min(at_once, matrix.inputs - first);
-    for (std::size_t block = 0; block < count; ++block) {
-      kernels_.decode(matrix, first_block + block, first, taken, panel);
-      kernels_.product(input + first, input_stride, rows, panel, kBlock, taken, kBlock, first == 0,
+    for (std::size_t block = 0; block < part.blocks; ++block) {
+      kernels_.decode(matrix, part.block + block, first, taken, panel);
+      kernels_.product(input + first, input_stride, part.rows, panel, kBlock, taken, kBlock, first == 0,
                        out + block * kBlock, out_stride);
     }
   }
@@ -228,10 +232,12 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
 
 void Forward::store_keys(const Windows::State& state, std::size_t layer) {
   const std::size_t head_width = state.head_width, kv_heads = state.kv_heads;
-  each_row([&](std::size_t row) {
-    WindowCache& window = *row_[row].window;
-    const std::size_t position = row_[row].position;
-    for (std::size_t head = 0; head < kv_heads; ++head) {
+  // A row's key is a column of its panel: a head's panel stays in the cache while the rows of a task write theirs.
+  pool_.run((rows_ + kKeyBlock - 1) / kKeyBlock * kv_heads, [&](std::size_t task, std::size_t) {
+    const std::size_t head = task % kv_heads, begin = task / kv_heads * kKeyBlock;
+    for (std::size_t row = begin; row < std::min(rows_, begin + kKeyBlock); ++row) {
+      WindowCache& window = *row_[row].window;
+      const std::size_t position = row_[row].position;
       float* key = key_value_[row] + head * head_width;
       if (model_.backbone == Backbone::unet) {
         kernels_.rms_norm(key, head_width, key);

@@ -22,6 +22,9 @@ constexpr std::size_t kPositionsPerTask = 12;
 // Blocks of a matrix that one task multiplies, where it need not be all.
 constexpr std::size_t kMostBlocks = 8;
 
+// A matrix is cut by rows for the threads' sake only where each gets so many, which make up for decoding it again.
+constexpr std::size_t kFewestRowsOfPart = 64;
+
 // Consecutive positions of one window within a pass.
 struct Segment {
   WindowCache* window = nullptr;
@@ -83,15 +86,35 @@ class Forward {
 
   template <class Work>
   void each_row(const Work& work);
-  // Calls work(first, count, thread) for all blocks of a matrix: at most `most` at once, which share what is read of
-  // the rows, but no fewer tasks than keep all threads busy.
+  // What one task multiplies.
+  struct Part {
+    std::size_t block, blocks;  // the first, and how many
+    std::size_t row, rows;      // likewise
+  };
+  // Calls work(part, thread) for parts that make up all blocks of a matrix and `rows` rows. A part has at most `most`
+  // blocks, which share what is read of the rows. Blocks that are left over when every thread has as many as the others
+  // are cut by rows, if there are enough of them.
   template <class Work>
-  void each_blocks(const PackedMatrix& matrix, std::size_t most, const Work& work) {
+  void each_part(const PackedMatrix& matrix, std::size_t rows, std::size_t most, const Work& work) {
     const std::size_t blocks = matrix.blocks(), threads = pool_.threads();
-    const std::size_t at_once = threads == 1 ? most : std::clamp<std::size_t>(blocks / (2 * threads), 1, most);
-    pool_.run((blocks + at_once - 1) / at_once, [&](std::size_t task, std::size_t thread) {
-      const std::size_t first = task * at_once;
-      work(first, std::min(at_once, blocks - first), thread);
+    const std::size_t odd = rows >= threads * kFewestRowsOfPart ? blocks % threads : 0, even = blocks - odd;
+    std::size_t at_once = most;
+    if (odd == 0 && blocks % threads != 0)
+      at_once = std::clamp<std::size_t>(blocks / (2 * threads), 1, most);
+    else if (threads > 1 && even > 0) {
+      const std::size_t each = even / threads,
+                        rounds = std::max(std::min<std::size_t>(each, 2), (each + most - 1) / most);
+      at_once = (each + rounds - 1) / rounds;
+    }
+    const std::size_t whole = (even + at_once - 1) / at_once;
+    pool_.run(whole + odd * threads, [&](std::size_t task, std::size_t thread) {
+      if (task < whole) {
+        const std::size_t first = task * at_once;
+        return work(Part{first, std::min(at_once, even - first), 0, rows}, thread);
+      }
+      const std::size_t cut = task - whole, slice = cut % threads;
+      const std::size_t begin = rows * slice / threads, end = rows * (slice + 1) / threads;
+      work(Part{even + cut / threads, 1, begin, end - begin}, thread);
     });
   }
   void keep(const Rows& from, std::size_t width, Rows Tape::Layer::*to, std::size_t layer);
@@ -108,10 +131,9 @@ class Forward {
   void multiply(const Rows& input, const PackedMatrix& matrix, Rows& out);
   void multiply_floats(const float* input, std::size_t input_stride, std::size_t rows, const PackedMatrix& matrix,
                        Rows& out);
-  // Some of its blocks, on one thread: out[row · out_stride + output - first output].
-  void multiply_blocks(const float* input, std::size_t input_stride, std::size_t rows, const PackedMatrix& matrix,
-                       std::size_t first_block, std::size_t count, float* out, std::size_t out_stride,
-                       std::size_t thread);
+  // A part of it, on one thread, from the part's first row on: out[row · out_stride + output - first output].
+  void multiply_part(const float* input, std::size_t input_stride, const PackedMatrix& matrix, const Part& part,
+                     float* out, std::size_t out_stride, std::size_t thread);
   void run_layer(const Windows::State& state, std::size_t layer, bool last);
   void store_keys(const Windows::State& state, std::size_t layer);
   void keep_wanted();
