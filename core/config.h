@@ -28,6 +28,8 @@ enum class EmbeddingStorage { fp8, fp16, quantized };
 // weights have few levels.
 enum class Precision { float32, bfloat16, automatic, int8 };
 enum class Order { sequential, shuffled_windows };
+// What the token embedding begins with: noise, or what the text's pairs of neighbours say (train/spectral_embedding.h).
+enum class EmbeddingInit { normal, spectral };
 // How the learning rate falls in the warm-down.
 enum class WarmdownShape { linear, cosine };
 enum class OptimizerKind { muon, adamw };
@@ -115,6 +117,7 @@ struct TrainConfig {
   double min_lr_fraction = 0.0;
   double z_loss = 1e-4;
   double init_std = 0.02;
+  EmbeddingInit embedding_init = EmbeddingInit::normal;
   double embedding_init_std = 0.005;
   double checkpoint_seconds = 300.0;
   std::int64_t keep_checkpoints = 1;

@@ -110,9 +110,11 @@ template <class Kind>
 void add_learning_rows(std::vector<SchemaRow>& rows, const std::string& section, Kind kind) {
   const auto add = [&](SchemaRow row) { rows.push_back(std::move(row)); };
   const auto key = [&section](const char* name) { return section + "." + name; };
-#define P5_KIND(member) [kind](Config& config) -> auto& { return kind(config).member; }
+#define P5_KIND(member) \
+  [kind](Config & config) -> auto& { return kind(config).member; }
   if (section != "ttt_phased")  // its chunks end where documents do
-    add(integer_row(key("chunk_tokens"), P5_KIND(chunk_tokens), 1, kMany, "Targets scored before each round of learning"));
+    add(integer_row(key("chunk_tokens"), P5_KIND(chunk_tokens), 1, kMany,
+                    "Targets scored before each round of learning"));
   add(integer_row(key("epochs"), P5_KIND(epochs), 0, 100, "Passes over a chunk"));
   add(integer_row(key("batch_windows"), P5_KIND(batch_windows), 1, 65536, "Windows in one step"));
   add(choice_row(key("optimizer"), P5_KIND(optimizer), {"sgd", "lars", "adamw"},
@@ -210,10 +212,12 @@ std::vector<SchemaRow> make_schema() {
                   "Window length of the first steps: it doubles until train.sequence is reached; 0: no ramp"));
   add(number_row("train.sequence_ramp_fraction", P5_FIELD(train, sequence_ramp_fraction), 0, 1,
                  "Part of the run in which windows are shorter than train.sequence"));
-  add(choice_row("train.precision", P5_FIELD(train, precision), {"float32", "bfloat16", "auto", "int8"},
-                 "Type of matrix products; master weights are always float32. auto: measured when the run starts, bfloat16 where "
-                 "it is at least 1.1 times as fast. int8: linear layers and logits in 8-bit integers, in which weights of few levels are "
-                 "exact and activations and gradients are rounded; where the CPU lacks AVX-512 VNNI, float32"));
+  add(choice_row(
+      "train.precision", P5_FIELD(train, precision), {"float32", "bfloat16", "auto", "int8"},
+      "Type of matrix products; master weights are always float32. auto: measured when the run starts, bfloat16 where "
+      "it is at least 1.1 times as fast. int8: linear layers and logits in 8-bit integers, in which weights of few "
+      "levels are "
+      "exact and activations and gradients are rounded; where the CPU lacks AVX-512 VNNI, float32"));
   add(boolean_row(
       "train.quantize", P5_FIELD(train, quantize),
       "Forward through stored precision; false: full precision, for a teacher (packing it then costs much)"));
@@ -246,6 +250,10 @@ std::vector<SchemaRow> make_schema() {
   add(number_row("train.z_loss", P5_FIELD(train, z_loss), 0, 1, "Weight of mean(logsumexp²) in the training loss"));
   add(number_row("train.init_std", P5_FIELD(train, init_std), 0, 10,
                  "Initial deviation of quantised matrices; 0: 1 / sqrt(inputs)"));
+  add(choice_row("train.embedding_init", P5_FIELD(train, embedding_init), {"normal", "spectral"},
+                 "What the embedding begins with: noise, or eigenvectors of the text's counts of neighbours (some "
+                 "seconds before the first step; with --count-startup inside the time limit), and the vocabulary's "
+                 "bias with the tokens' frequencies"));
   add(number_row("train.embedding_init_std", P5_FIELD(train, embedding_init_std), 0, 10,
                  "Initial deviation of the embedding"));
   add(number_row("train.checkpoint_seconds", P5_FIELD(train, checkpoint_seconds), 0, 1e9,
@@ -280,9 +288,9 @@ std::vector<SchemaRow> make_schema() {
                  "normuon: rows of the update divided by their running root mean square"));
   add(number_row("optimizer.normuon_beta2", P5_FIELD(optimizer, normuon_beta2), 0, 0.9999,
                  "Decay of that mean square"));
-  add(choice_row(
-      "optimizer.muon_form", P5_FIELD(optimizer, muon_form), {"plain", "gram"},
-      "gram: Newton–Schulz as a polynomial of the smaller Gram matrix, in float32; fewer operations, better small singular values"));
+  add(choice_row("optimizer.muon_form", P5_FIELD(optimizer, muon_form), {"plain", "gram"},
+                 "gram: Newton–Schulz as a polynomial of the smaller Gram matrix, in float32; fewer operations, better "
+                 "small singular values"));
   add(number_row("optimizer.scalar_lr", P5_FIELD(optimizer, scalar_lr), 0, 10, "Adam's rate for calibration tensors"));
   add(number_row("optimizer.embedding_lr", P5_FIELD(optimizer, embedding_lr), 0, 10,
                  "Adam's rate for the token embedding"));
@@ -306,13 +314,17 @@ std::vector<SchemaRow> make_schema() {
   add_model_learning_rows(rows, "ttt_model", [](Config& config) -> TttConfig& { return config.ttt_model; });
   add_learning_rows(rows, "ttt_lora", [](Config& config) -> TttConfig& { return config.ttt_lora.learning; });
   add(integer_row("ttt_lora.rank", P5_FIELD(ttt_lora, rank), 1, 4096, "Rank of the factors"));
-  add(number_row("ttt_lora.alpha", P5_FIELD(ttt_lora, alpha), 0, 1e6, "The factors' product is multiplied by alpha / rank"));
+  add(number_row("ttt_lora.alpha", P5_FIELD(ttt_lora, alpha), 0, 1e6,
+                 "The factors' product is multiplied by alpha / rank"));
   add(choice_row("ttt_lora.matrices", P5_FIELD(ttt_lora, matrices), {"all", "attention", "mlp"},
                  "Linear layers that have factors"));
-  add(boolean_row("ttt_lora.carry", P5_FIELD(ttt_lora, carry), "Factors live on behind a document's end instead of starting anew"));
+  add(boolean_row("ttt_lora.carry", P5_FIELD(ttt_lora, carry),
+                  "Factors live on behind a document's end instead of starting anew"));
   add_model_learning_rows(rows, "ttt_phased", [](Config& config) -> TttConfig& { return config.ttt_phased.learning; });
-  add(integer_row("ttt_phased.documents", P5_FIELD(ttt_phased, documents), 1, kMany, "Documents scored before each phase of learning"));
-  add(integer_row("ttt_phased.phases", P5_FIELD(ttt_phased, phases), 1, 1000000, "Phases; behind the last one scoring goes on to the end"));
+  add(integer_row("ttt_phased.documents", P5_FIELD(ttt_phased, documents), 1, kMany,
+                  "Documents scored before each phase of learning"));
+  add(integer_row("ttt_phased.phases", P5_FIELD(ttt_phased, phases), 1, 1000000,
+                  "Phases; behind the last one scoring goes on to the end"));
   add_learning_rows(rows, "online", [](Config& config) -> TttConfig& { return config.online; });
 
   add(integer_row("pack.effort", P5_FIELD(pack, effort), 0, 9, "Amount of work in choosing layouts and codecs"));

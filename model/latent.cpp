@@ -45,6 +45,10 @@ bool is_output_projection(const std::string& name) {
 
 void fill_initial(const TensorSpec& spec, const ModelConfig& model, const InitialWeights& initial,
                   torch::Tensor& value) {
+  if (spec.name == embedding_name(model) && initial.embedding.defined()) {
+    value.copy_(initial.embedding);
+    return;
+  }
   if (spec.shape.size() == 2 && !spec.calibration) {
     if (is_output_projection(spec.name)) return;
     const bool embedding = spec.storage != Storage::quantized || spec.name == embedding_name(model);
@@ -53,7 +57,10 @@ void fill_initial(const TensorSpec& spec, const ModelConfig& model, const Initia
     const auto name = std::as_bytes(std::span(spec.name.data(), spec.name.size()));
     NormalGenerator(initial.seed * 0x9e3779b97f4a7c15u ^ xxh3_64(name)).fill(value, deviation);
   } else if (spec.name == "vocab_bias") {
-    value.zero_();
+    if (initial.vocab_bias.defined())
+      value.copy_(initial.vocab_bias);
+    else
+      value.zero_();
   } else if (spec.name.ends_with(".q_gain")) {
     value.fill_(model.q_gain_init);
   } else if (spec.name.ends_with(".resid_mix")) {

@@ -26,13 +26,14 @@ struct InitialWeights {
   double init_std = 0.02;             // matrices of linear layers; 0: 1 / sqrt(inputs), as GPT-2's presets have it
   double embedding_init_std = 0.005;  // token embedding, its projections, learned positions
   std::uint64_t seed = 42;
+  torch::Tensor embedding{}, vocab_bias{};  // undefined: as above
 };
 
 class LatentWeights {
  public:
   // Fresh weights: normal matrices, both output projections of every U-Net block zero, scales, skip weights and gains
-  // of LayerNorms 1, residual mix (1, 0), q gain q_gain_init, vocabulary bias 0. Drawn by our own generator, each
-  // tensor from a stream of its own, so that they depend on nothing but seed, name and shape.
+  // of LayerNorms 1, residual mix (1, 0), q gain q_gain_init, vocabulary bias 0, unless given. Drawn by our own
+  // generator, each tensor from a stream of its own, so that they depend on nothing but seed, name and shape.
   // With `learned`, quantised matrices also get factors on their scales, 1 at first (see weights()).
   LatentWeights(const ModelConfig& model, const QuantizerConfig& quantizer, const InitialWeights& initial,
                 torch::Device device, LearnedScale learned = LearnedScale::none);

@@ -30,6 +30,7 @@
 #include "train/run_recorder.h"
 #include "train/sampler.h"
 #include "train/schedule.h"
+#include "train/spectral_embedding.h"
 #include "train/step_meter.h"
 #include "train/validation.h"
 #include "train/weight_average.h"
@@ -65,10 +66,25 @@ std::map<std::string, std::string> run_identity(const LoadedConfig& config, cons
   return identity;
 }
 
+// Weights of the first step. What is counted is not counted again for a run that goes on.
+InitialWeights initial_weights(const Config& config, const ShardReader& shards, bool resumed) {
+  const auto seed = static_cast<std::uint64_t>(config.train.seed);
+  InitialWeights initial{config.train.init_std, config.train.embedding_init_std, seed};
+  if (config.train.embedding_init == EmbeddingInit::normal || resumed) return initial;
+  const auto began = std::chrono::steady_clock::now();
+  const std::int64_t width = config.model.factored_embedding() ? config.model.embedding_width : config.model.width;
+  SpectralEmbedding counted = spectral_embedding(shards, width, config.train.embedding_init_std, seed);
+  initial.embedding = std::move(counted.embedding);
+  initial.vocab_bias = std::move(counted.vocab_bias);
+  log_info("counted neighbours and found the embedding's first values in " +
+           duration(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count()));
+  return initial;
+}
+
 class Trainer {
  public:
-  Trainer(const TrainRequest& request, const PrecisionChoice& precision, ShardReader shards, std::optional<ShardReader> validation,
-          std::string data_sha256)
+  Trainer(const TrainRequest& request, const PrecisionChoice& precision, ShardReader shards,
+          std::optional<ShardReader> validation, std::string data_sha256)
       : request_(request),
         config_(request.config.values()),
         precision_(precision),
@@ -76,10 +92,8 @@ class Trainer {
         validation_(std::move(validation)),
         data_sha256_(std::move(data_sha256)),
         generator_(at::globalContext().defaultGenerator(request.device)),
-        latent_(
-            config_.model, config_.quantizer,
-            {config_.train.init_std, config_.train.embedding_init_std, static_cast<std::uint64_t>(config_.train.seed)},
-            request.device, config_.train.learned_scale),
+        latent_(config_.model, config_.quantizer, initial_weights(config_, shards_, request.resume), request.device,
+                config_.train.learned_scale),
         average_(latent_, config_.train.ema_decay),
         network_(config_.model, request.device, scalar_type(precision.used)),
         optimizer_(specs_of(latent_), config_.optimizer, scalar_type(precision.used), request.device),

@@ -80,6 +80,7 @@ TEST_F(ConfigKeysTest, NoConfigurationKeyIsDead) {
                                                     {"train.z_loss", "0.1"},
                                                     {"train.init_std", "0.1"},
                                                     {"train.embedding_init_std", "0.1"},
+                                                    {"train.embedding_init", "spectral"},
                                                     {"optimizer.kind", "adamw"},
                                                     {"optimizer.muon_lr", "0.1"},
                                                     {"optimizer.muon_momentum", "0.5"},
