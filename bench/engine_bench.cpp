@@ -12,6 +12,7 @@
 #include "engine/float_state.h"
 #include "engine/kernels.h"
 #include "engine/peaks.h"
+#include "engine/products.h"
 #include "engine/thread_pool.h"
 
 using namespace par5;
@@ -19,86 +20,42 @@ using namespace par5;
 namespace {
 
 constexpr int kRepetitions = 7;
-constexpr std::size_t kWidest = 4096;
 
 // All quantised matrices of a model in one kernel's formats, and products over all of them.
 struct WeightSet {
-  const Kernels& kernels;
   Arithmetic arithmetic;
   ThreadPool& pool;
+  Products products;
   std::vector<PackedMatrix> matrices;
   std::size_t rows;
-  AlignedVector<float> x, y, tables;
-  std::vector<AlignedVector<float>> panels;
-  AlignedVector<std::uint32_t> words;
-  std::vector<std::int32_t> starts;
-  std::vector<float> steps;
+  Rows x, y;
   std::uint64_t bytes = 0;
 
-  WeightSet(const Kernels& chosen, const StoredModel& model, std::size_t row_count, Arithmetic wanted, ThreadPool& run)
-      : kernels(chosen), arithmetic(wanted), pool(run), rows(row_count) {
+  WeightSet(const Kernels& kernels, const StoredModel& model, std::size_t row_count, Arithmetic wanted, ThreadPool& run)
+      : arithmetic(wanted), pool(run), products(kernels, wanted, run), rows(row_count) {
     const Packing packing = arithmetic == Arithmetic::int8   ? kernels.integer_packing
                             : arithmetic == Arithmetic::fp32 ? kernels.packing
                                                              : kernels.adds_packing;
-    std::size_t most_words = 0, most_floats = 0;
+    std::size_t widest = 0;
     for (const StoredTensor& tensor : model.tensors) {
       const MatrixRows all{&tensor, 0, tensor.spec.shape[0]};
       matrices.push_back(pack_matrix({&all, 1}, packing).value());
       bytes += matrices.back().bytes();
-      if (arithmetic == Arithmetic::int8) most_words = std::max(most_words, activation_words(matrices.back(), rows));
-      if (arithmetic == Arithmetic::fp32_adds) most_floats = std::max(most_floats, table_floats(matrices.back()));
+      widest = std::max(widest, matrices.back().inputs);
     }
-    x.resize(rows * kWidest);
+    x.resize(rows, widest);
     std::mt19937 generator(2);
     std::normal_distribution<float> normal;
-    for (float& value : x) value = normal(generator);
-    y.resize(rows * kWidest);
-    panels.resize(pool.threads());
-    for (auto& panel : panels) panel.resize(384 * kBlock);
-    words.resize(rows * most_words);
-    tables.resize(rows * most_floats);
-    starts.resize(rows * kWidest);
-    steps.resize(rows);
+    for (float& value : x.values) value = normal(generator);
   }
 
   void pass() {
     for (const PackedMatrix& matrix : matrices) {
-      if (arithmetic == Arithmetic::fp32) {
-        fp32(matrix);
-        continue;
-      }
-      const std::size_t count = arithmetic == Arithmetic::int8 ? activation_words(matrix, rows) : table_floats(matrix);
-      pool.run(rows, [&](std::size_t r, std::size_t) {
-        const float* row = x.data() + r * kWidest;
-        if (arithmetic == Arithmetic::int8)
-          kernels.quantize_row(row, matrix, rows,
-                               {words.data() + r * count, starts.data() + r * matrix.groups, &steps[r]});
-        else
-          kernels.adds_tables(row, matrix, tables.data() + r * count);
-      });
-      const std::size_t at_once = pool.threads() == 1 ? matrix.blocks() : 4;
-      pool.run((matrix.blocks() + at_once - 1) / at_once, [&](std::size_t task, std::size_t) {
-        const std::size_t first = task * at_once, blocks = std::min(at_once, matrix.blocks() - first);
-        float* to = y.data() + first * kBlock;
-        if (arithmetic == Arithmetic::int8)
-          kernels.integer_product(matrix, first, blocks, {words.data(), starts.data(), steps.data(), rows}, to,
-                                  kWidest);
-        else
-          kernels.adds_product(matrix, first, blocks, tables.data(), rows, to, kWidest);
-      });
+      products.reserve(matrix, rows);
+      if (arithmetic != Arithmetic::fp32)
+        pool.run(rows, [&](std::size_t row, std::size_t) { products.convert(x[row], matrix, row, rows); });
+      products.multiply(x, matrix, rows, y);
     }
-  }
-  void fp32(const PackedMatrix& matrix) {
-    const std::size_t at_once = rows < 8 ? 96 : 384;
-    pool.run(matrix.blocks(), [&](std::size_t block, std::size_t thread) {
-      float* panel = panels[thread].data();
-      for (std::size_t first = 0; first < matrix.inputs; first += at_once) {
-        const std::size_t count = std::min(at_once, matrix.inputs - first);
-        kernels.decode(matrix, block, first, count, panel);
-        kernels.product(x.data() + first, kWidest, rows, panel, kBlock, count, kBlock, first == 0,
-                        y.data() + block * kBlock, kWidest);
-      }
-    });
   }
 };
 
@@ -143,9 +100,7 @@ void check(const Kernels& kernels, const StoredModel& model, Arithmetic arithmet
   ours.pass();
   scalar.pass();
   for (std::size_t r = 0; r < 3; ++r)
-    if (std::memcmp(ours.y.data() + r * kWidest, scalar.y.data() + r * kWidest,
-                    ours.matrices[0].outputs * sizeof(float)) != 0)
-      std::abort();
+    if (std::memcmp(ours.y[r], scalar.y[r], ours.matrices[0].outputs * sizeof(float)) != 0) std::abort();
 }
 
 double largest_difference(const Kernels& kernels, const StoredModel& model) {
@@ -157,8 +112,8 @@ double largest_difference(const Kernels& kernels, const StoredModel& model) {
   fused.pass();
   double difference = 0, magnitude = 0;
   for (std::size_t o = 0; o < adds.matrices[0].outputs; ++o) {
-    difference = std::max(difference, std::fabs(static_cast<double>(adds.y[o] - fused.y[o])));
-    magnitude = std::max(magnitude, std::fabs(static_cast<double>(fused.y[o])));
+    difference = std::max(difference, std::fabs(static_cast<double>(adds.y[0][o] - fused.y[0][o])));
+    magnitude = std::max(magnitude, std::fabs(static_cast<double>(fused.y[0][o])));
   }
   return difference / magnitude;
 }
@@ -212,11 +167,10 @@ void matrix_vector(bench::Figures& figures, const Setting& setting, std::size_t 
         for (std::size_t m = 0; m < setting.dense.size(); ++m)
           pool.run(parts, [&](std::size_t part, std::size_t) {
             const std::size_t inputs = set.matrices[m].inputs, count = set.matrices[m].outputs / parts;
-            plain(setting.dense[m].data() + part * count * inputs, set.x.data(), count, inputs,
-                  set.y.data() + part * count);
+            plain(setting.dense[m].data() + part * count * inputs, set.x[0], count, inputs, set.y[0] + part * count);
           });
       };
-      std::vector<std::uint16_t> ones(kWidest, 0x3f80);
+      std::vector<std::uint16_t> ones(set.x.stride, 0x3f80);
       std::function<void()> narrow;
       if (bench::dense_bf16() && first)
         narrow = [&] {
@@ -224,7 +178,7 @@ void matrix_vector(bench::Figures& figures, const Setting& setting, std::size_t 
             pool.run(parts, [&](std::size_t part, std::size_t) {
               const std::size_t inputs = set.matrices[m].inputs, count = set.matrices[m].outputs / parts;
               bench::dense_bf16()(setting.narrow[m].data() + part * count * inputs, ones.data(), count, inputs,
-                                  set.y.data() + part * count);
+                                  set.y[0] + part * count);
             });
         };
       const auto times = interleaved(

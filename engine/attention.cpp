@@ -60,7 +60,7 @@ void Forward::attend_block(const Windows::State& state, std::size_t layer, std::
 }
 
 const Rows& Forward::head(std::size_t first, std::size_t count) {
-  multiply_floats(head_input()[first], head_input().stride, count, weights_.embedding, head_);
+  products_.multiply_floats(head_input()[first], head_input().stride, weights_.embedding, count, head_);
   return head_;
 }
 
@@ -71,18 +71,20 @@ bool Forward::logits(std::size_t first, std::size_t count, AlignedVector<float>&
   const auto cap = static_cast<float>(model_.softcap_value);
   std::atomic<bool> finite = true;
   // Each task's products are finished while they are in the cache.
-  for (auto& products : head_products_) products.resize(std::max(products.size(), count * kMostBlocks * kBlock));
-  each_part(weights_.embedding, count, kMostBlocks, [&](const Part& part, std::size_t thread) {
-    float* products = head_products_[thread].data();
-    const std::size_t stride = part.blocks * kBlock;
-    multiply_part(head_input()[first + part.row], head_input().stride, weights_.embedding, part, products, stride,
-                  thread);
-    const std::size_t begin = part.block * kBlock, tokens = std::min(stride, vocab - begin);
-    for (std::size_t row = 0; row < part.rows; ++row)
-      if (!kernels_.finish_logits(products + row * stride, bias ? bias + begin : nullptr, model_.softcap, cap, tokens,
-                                  out.data() + (part.row + row) * vocab + begin))
-        finite = false;
-  });
+  for (auto& products : head_products_)
+    products.resize(std::max(products.size(), count * Products::kMostBlocks * kBlock));
+  products_.each_part(
+      weights_.embedding, count, Products::kMostBlocks, [&](const Products::Part& part, std::size_t thread) {
+        float* products = head_products_[thread].data();
+        const std::size_t stride = part.blocks * kBlock;
+        products_.multiply_part(head_input()[first + part.row], head_input().stride, weights_.embedding, part, products,
+                                stride, thread);
+        const std::size_t begin = part.block * kBlock, tokens = std::min(stride, vocab - begin);
+        for (std::size_t row = 0; row < part.rows; ++row)
+          if (!kernels_.finish_logits(products + row * stride, bias ? bias + begin : nullptr, model_.softcap, cap,
+                                      tokens, out.data() + (part.row + row) * vocab + begin))
+            finite = false;
+      });
   return finite;
 }
 

@@ -2,14 +2,9 @@
 
 #include <algorithm>
 
-#include "engine/kernels_decode.h"
-
 namespace par5 {
 namespace {
 
-// Inputs decoded at a time: 64 outputs of them stay in the second-level cache beside many rows, in the first-level
-// cache for few.
-constexpr std::size_t kInputsAtOnce = 384, kInputsAtOnceFewRows = 96, kFewRows = 8;
 constexpr std::size_t kRowsPerTask = 8;
 
 std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
@@ -17,12 +12,10 @@ std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
 }  // namespace
 
 Forward::Forward(const NetworkWeights& weights, const Kernels& kernels, Arithmetic arithmetic, ThreadPool& pool)
-    : weights_(weights), model_(weights.model), kernels_(kernels), arithmetic_(arithmetic), pool_(pool) {
-  panels_.resize(pool.threads());
+    : weights_(weights), model_(weights.model), kernels_(kernels), pool_(pool), products_(kernels, arithmetic, pool) {
   scores_.resize(pool.threads());
   sums_.resize(pool.threads());
   head_products_.resize(pool.threads());
-  for (auto& panel : panels_) panel.resize(kInputsAtOnce * kBlock);
   skips_.resize(model_.backbone == Backbone::unet ? size(model_.layers / 2) : 0);
 }
 
@@ -77,7 +70,7 @@ bool Forward::run(const Windows::State& state, std::span<const Segment> segments
   bool finite = true;
   for (std::size_t row = 0; row < rows_; ++row) finite = finite && kernels_.all_finite(normed_[row], width);
   if (finite && model_.factored_embedding()) {
-    multiply_floats(normed_[0], normed_.stride, rows_, weights_.embedding_out, features_);
+    products_.multiply_floats(normed_[0], normed_.stride, weights_.embedding_out, rows_, features_);
     for (std::size_t row = 0; row < rows_; ++row)
       finite = finite && kernels_.all_finite(features_[row], size(model_.embedding_width));
   }
@@ -94,7 +87,8 @@ void Forward::embed() {
     if (model_.backbone == Backbone::unet) return;
     for (std::size_t i = 0; i < inner; ++i) out[i] = out[i] + weight_at(weights_.positions, row_[row].position, i);
   });
-  if (model_.factored_embedding()) multiply_floats(features_[0], features_.stride, rows_, weights_.embedding_in, x_);
+  if (model_.factored_embedding())
+    products_.multiply_floats(features_[0], features_.stride, weights_.embedding_in, rows_, x_);
   if (tape_) keep(x_, width, tape_->embedded);
   if (model_.backbone == Backbone::gpt2) return;
   each_row([&](std::size_t row) {
@@ -113,74 +107,12 @@ template <class Before>
 void Forward::prepare(Rows& input, const PackedMatrix& matrix, bool output_projection, const Before& before) {
   const bool normed =
       model_.linear_norm == LinearNorm::all || (model_.linear_norm == LinearNorm::outputs && output_projection);
-  reserve(matrix);
+  products_.reserve(matrix, rows_);
   each_row([&](std::size_t row) {
     before(row);
     if (normed) kernels_.rms_norm(input[row], matrix.inputs, input[row]);
-    convert(input, matrix, row);
+    products_.convert(input[row], matrix, row, rows_);
   });
-}
-
-void Forward::reserve(const PackedMatrix& matrix) {
-  if (arithmetic_ == Arithmetic::int8) {
-    quantized_words_.resize(std::max(quantized_words_.size(), rows_ * activation_words(matrix, rows_)));
-    quantized_starts_.resize(std::max(quantized_starts_.size(), rows_ * matrix.groups));
-    quantized_steps_.resize(std::max(quantized_steps_.size(), rows_));
-  }
-  if (arithmetic_ == Arithmetic::fp32_adds) tables_.resize(std::max(tables_.size(), rows_ * table_floats(matrix)));
-}
-
-void Forward::convert(const Rows& input, const PackedMatrix& matrix, std::size_t row) {
-  if (arithmetic_ == Arithmetic::int8)
-    kernels_.quantize_row(input[row], matrix, rows_,
-                          {quantized_words_.data() + row * activation_words(matrix, rows_),
-                           quantized_starts_.data() + row * matrix.groups, quantized_steps_.data() + row});
-  if (arithmetic_ == Arithmetic::fp32_adds)
-    kernels_.adds_tables(input[row], matrix, tables_.data() + row * table_floats(matrix));
-}
-
-void Forward::multiply(const Rows& input, const PackedMatrix& matrix, Rows& out) {
-  if (arithmetic_ == Arithmetic::fp32) return multiply_floats(input[0], input.stride, rows_, matrix, out);
-  out.resize(rows_, matrix.outputs);
-  const std::size_t most = pool_.threads() == 1 ? matrix.blocks() : kMostBlocks;
-  each_part(matrix, rows_, most, [&](const Part& part, std::size_t) {
-    float* to = out[part.row] + part.block * kBlock;
-    if (arithmetic_ == Arithmetic::int8)
-      kernels_.integer_product(
-          matrix, part.block, part.blocks,
-          {quantized_words_.data() + part.row * activation_words(matrix, rows_),
-           quantized_starts_.data() + part.row * matrix.groups, quantized_steps_.data() + part.row, part.rows},
-          to, out.stride);
-    else
-      kernels_.adds_product(matrix, part.block, part.blocks, tables_.data() + part.row * table_floats(matrix),
-                            part.rows, to, out.stride);
-  });
-}
-
-void Forward::multiply_floats(const float* input, std::size_t input_stride, std::size_t rows,
-                              const PackedMatrix& matrix, Rows& out) {
-  out.resize(rows, matrix.outputs);
-  each_part(matrix, rows, kMostBlocks, [&](const Part& part, std::size_t thread) {
-    multiply_part(input + part.row * input_stride, input_stride, matrix, part, out[part.row] + part.block * kBlock,
-                  out.stride, thread);
-  });
-}
-
-void Forward::multiply_part(const float* input, std::size_t input_stride, const PackedMatrix& matrix, const Part& part,
-                            float* out, std::size_t out_stride, std::size_t thread) {
-  if (part.rows == 1 && kernels_.row_product && lookup::reads(matrix.format))
-    return kernels_.row_product(matrix, part.block, part.blocks, input, out);
-  float* panel = panels_[thread].data();
-  const std::size_t at_once = part.rows < kFewRows ? kInputsAtOnceFewRows : kInputsAtOnce;
-  // The same inputs of all rows for one block after the other, while they are in the cache.
-  for (std::size_t first = 0; first < matrix.inputs; first += at_once) {
-    const std::size_t taken = std::min(at_once, matrix.inputs - first);
-    for (std::size_t block = 0; block < part.blocks; ++block) {
-      kernels_.decode(matrix, part.block + block, first, taken, panel);
-      kernels_.product(input + first, input_stride, part.rows, panel, kBlock, taken, kBlock, first == 0,
-                       out + block * kBlock, out_stride);
-    }
-  }
 }
 
 void Forward::run_layer(const Windows::State& state, std::size_t layer, bool last) {
@@ -200,8 +132,8 @@ void Forward::run_layer(const Windows::State& state, std::size_t layer, bool las
     keep_wanted();
     if (rows_ == 0) return;
     // normed_ already has the norm of linear_norm; only its other form is made again for the rows that stay.
-    reserve(weights.query);
-    each_row([&](std::size_t row) { convert(normed_, weights.query, row); });
+    products_.reserve(weights.query, rows_);
+    each_row([&](std::size_t row) { products_.convert(normed_[row], weights.query, row, rows_); });
   }
   multiply(normed_, weights.query, query_);
   keep(query_, width, &Tape::Layer::query, layer);

@@ -4,10 +4,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "engine/arithmetic.h"
-#include "engine/kernels.h"
 #include "engine/network_weights.h"
-#include "engine/thread_pool.h"
+#include "engine/products.h"
 #include "engine/windows.h"
 
 namespace par5 {
@@ -19,30 +17,12 @@ constexpr std::size_t kRowsAtOnce = 256;
 // Queries of one head that attend at a time.
 constexpr std::size_t kPositionsPerTask = 12;
 
-// Blocks of a matrix that one task multiplies, where it need not be all.
-constexpr std::size_t kMostBlocks = 8;
-
-// A matrix is cut by rows for the threads' sake only where each gets so many, which make up for decoding it again.
-constexpr std::size_t kFewestRowsOfPart = 64;
-
 // Consecutive positions of one window within a pass.
 struct Segment {
   WindowCache* window = nullptr;
   std::size_t first_position = 0;
   std::span<const std::uint16_t> tokens;
   std::size_t first_wanted = 0;  // index into tokens; tokens.size(): none
-};
-
-// A matrix of activations whose rows begin at cache lines.
-struct Rows {
-  AlignedVector<float> values;
-  std::size_t stride = 0;
-  void resize(std::size_t rows, std::size_t width) {
-    stride = round_up(width, kBlock);
-    if (values.size() < rows * stride) values.resize(rows * stride);
-  }
-  float* operator[](std::size_t row) { return values.data() + row * stride; }
-  const float* operator[](std::size_t row) const { return values.data() + row * stride; }
 };
 
 // What a backward pass wants to know of a window's forward pass: row p is position p.
@@ -86,37 +66,6 @@ class Forward {
 
   template <class Work>
   void each_row(const Work& work);
-  // What one task multiplies.
-  struct Part {
-    std::size_t block, blocks;  // the first, and how many
-    std::size_t row, rows;      // likewise
-  };
-  // Calls work(part, thread) for parts that make up all blocks of a matrix and `rows` rows. A part has at most `most`
-  // blocks, which share what is read of the rows. Blocks that are left over when every thread has as many as the others
-  // are cut by rows, if there are enough of them.
-  template <class Work>
-  void each_part(const PackedMatrix& matrix, std::size_t rows, std::size_t most, const Work& work) {
-    const std::size_t blocks = matrix.blocks(), threads = pool_.threads();
-    const std::size_t odd = rows >= threads * kFewestRowsOfPart ? blocks % threads : 0, even = blocks - odd;
-    std::size_t at_once = most;
-    if (odd == 0 && blocks % threads != 0)
-      at_once = std::clamp<std::size_t>(blocks / (2 * threads), 1, most);
-    else if (threads > 1 && even > 0) {
-      const std::size_t each = even / threads,
-                        rounds = std::max(std::min<std::size_t>(each, 2), (each + most - 1) / most);
-      at_once = (each + rounds - 1) / rounds;
-    }
-    const std::size_t whole = (even + at_once - 1) / at_once;
-    pool_.run(whole + odd * threads, [&](std::size_t task, std::size_t thread) {
-      if (task < whole) {
-        const std::size_t first = task * at_once;
-        return work(Part{first, std::min(at_once, even - first), 0, rows}, thread);
-      }
-      const std::size_t cut = task - whole, slice = cut % threads;
-      const std::size_t begin = rows * slice / threads, end = rows * (slice + 1) / threads;
-      work(Part{even + cut / threads, 1, begin, end - begin}, thread);
-    });
-  }
   void keep(const Rows& from, std::size_t width, Rows Tape::Layer::*to, std::size_t layer);
   void keep(const Rows& from, std::size_t width, Rows& to);
   void embed();
@@ -125,15 +74,9 @@ class Forward {
   // linear_norm, the arithmetic's own form.
   template <class Before>
   void prepare(Rows& input, const PackedMatrix& matrix, bool output_projection, const Before& before);
-  // Makes the arithmetic's own form of one row, for which `reserve` makes room.
-  void reserve(const PackedMatrix& matrix);
-  void convert(const Rows& input, const PackedMatrix& matrix, std::size_t row);
-  void multiply(const Rows& input, const PackedMatrix& matrix, Rows& out);
-  void multiply_floats(const float* input, std::size_t input_stride, std::size_t rows, const PackedMatrix& matrix,
-                       Rows& out);
-  // A part of it, on one thread, from the part's first row on: out[row · out_stride + output - first output].
-  void multiply_part(const float* input, std::size_t input_stride, const PackedMatrix& matrix, const Part& part,
-                     float* out, std::size_t out_stride, std::size_t thread);
+  void multiply(const Rows& input, const PackedMatrix& matrix, Rows& out) {
+    products_.multiply(input, matrix, rows_, out);
+  }
   void run_layer(const Windows::State& state, std::size_t layer, bool last);
   void store_keys(const Windows::State& state, std::size_t layer);
   void keep_wanted();
@@ -145,21 +88,16 @@ class Forward {
   const NetworkWeights& weights_;
   const ModelConfig& model_;
   const Kernels& kernels_;
-  Arithmetic arithmetic_;
   ThreadPool& pool_;
+  Products products_;
   Tape* tape_ = nullptr;
 
   std::vector<Row> row_;
   std::size_t rows_ = 0;
   Rows x_, x0_, normed_, query_, key_value_, mixed_, branch_, hidden_, features_, head_;
   std::vector<Rows> skips_;
-  // Forms of the last prepared input: int8, and the tables of fp32-adds.
-  AlignedVector<std::uint32_t> quantized_words_;
-  std::vector<std::int32_t> quantized_starts_;
-  std::vector<float> quantized_steps_;
-  AlignedVector<float> tables_;
-  // Per thread: a decoded panel; scores and sums of a block of queries; products of the head.
-  std::vector<AlignedVector<float>> panels_, scores_, sums_, head_products_;
+  // Per thread: scores and sums of a block of queries; products of the head.
+  std::vector<AlignedVector<float>> scores_, sums_, head_products_;
 };
 
 }  // namespace par5
