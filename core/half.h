@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 namespace par5 {
 
@@ -18,6 +19,10 @@ float float_from_bfloat16(std::uint16_t bits);
 // infinities. Values above 448 saturate to 448; NaN stays NaN.
 std::uint8_t e4m3_from_float(float value);
 float float_from_e4m3(std::uint8_t bits);
+
+// The same for arrays: out[i] of values[i].
+void half_from_floats(std::span<const float> values, std::span<std::uint16_t> out);
+void e4m3_from_floats(std::span<const float> values, std::span<std::uint8_t> out);
 
 // The value that survives storage.
 inline float round_to_half(float value) { return float_from_half(half_from_float(value)); }

@@ -1,5 +1,6 @@
 #include "model/latent.h"
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <numbers>
@@ -148,9 +149,8 @@ Status LatentWeights::effective_values(std::size_t index, const ForwardPrecision
     out.copy_(value);
     return {};
   }
-  const bool simple = weight.spec.storage == Storage::quantized && corrections_[index] == 0 && !precision.scale_bits;
-  if (simple) {
-    P5_OK(quantize_dequantize(weight.spec.name, weight.spec.shape, floats(value), quantizer_, mutable_floats(out)));
+  if (weight.spec.storage != Storage::quantized || (corrections_[index] == 0 && !precision.scale_bits)) {
+    P5_OK(round_to_storage(weight.spec, floats(value), quantizer_, mutable_floats(out)));
   } else {
     QuantizerConfig quantizer = quantizer_;
     if (!precision.scale_bits) quantizer.scale_bits = 16;
@@ -167,16 +167,23 @@ Status LatentWeights::refresh(Network& network, const ForwardPrecision& precisio
   precision_ = precision;
   const auto count = static_cast<std::int64_t>(corrections_.size());
   std::vector<std::optional<Error>> errors(corrections_.size());
-  at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
+  // Tensors differ in size a thousandfold, so each thread takes the next one when it has finished one.
+  std::atomic<std::int64_t> next{0};
+  at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) {
     const torch::NoGradGuard no_gradients_here;
-    for (std::int64_t i = begin; i < end; ++i) {
+    for (std::int64_t i = next++; i < count; i = next++) {
       const auto index = static_cast<std::size_t>(i);
-      torch::Tensor out = torch::empty(weights_[index].spec.shape);
+      torch::Tensor& effective = network.weights()[index].effective;
+      const bool direct = effective.is_cpu() && effective.scalar_type() == torch::kFloat32 && effective.is_contiguous();
+      torch::Tensor out = direct ? effective.detach() : torch::empty(weights_[index].spec.shape);
       if (Status status = effective_values(index, precision, out); !status) {
         errors[index] = std::move(status).error();
         continue;
       }
-      network.weights()[index].effective.copy_(out);
+      if (direct)
+        torch::autograd::impl::bump_version(effective);  // as copy_ does
+      else
+        effective.copy_(out);
     }
   });
   for (std::optional<Error>& error : errors)

@@ -188,12 +188,4 @@ Status quantize_dequantize(const std::string& name, const Shape& shape, std::spa
   return {};
 }
 
-void round_to_storage_fp8(std::span<const float> values, std::span<float> out) {
-  for (std::size_t i = 0; i < values.size(); ++i) out[i] = round_to_e4m3(values[i]);
-}
-
-void round_to_storage_fp16(std::span<const float> values, std::span<float> out) {
-  for (std::size_t i = 0; i < values.size(); ++i) out[i] = round_to_half(values[i]);
-}
-
 }  // namespace par5

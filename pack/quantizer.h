@@ -47,8 +47,4 @@ void dequantize(const QuantizedTensor& tensor, std::span<float> out, std::size_t
 Status quantize_dequantize(const std::string& name, const Shape& shape, std::span<const float> weights,
                            const QuantizerConfig& quantizer, std::span<float> out, std::size_t threads = 1);
 
-// Fp8 tensors carry a power-of-two scale: stored = e4m3(w · 2^-exponent). Training and packing use exponent 0.
-void round_to_storage_fp8(std::span<const float> values, std::span<float> out);
-void round_to_storage_fp16(std::span<const float> values, std::span<float> out);
-
 }  // namespace par5

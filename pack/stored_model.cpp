@@ -1,6 +1,8 @@
 #include "pack/stored_model.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 
 #include "core/half.h"
@@ -12,25 +14,51 @@ tl::unexpected<Error> bad_value(const std::string& name, std::size_t index, cons
   return bad_data("value " + std::to_string(index) + " of tensor '" + name + "' " + what, {}, index, name);
 }
 
+// The first value that is not finite; their number if all are.
+std::size_t first_not_finite(std::span<const float> values) {
+  std::uint32_t largest = 0;
+  for (const float value : values) largest = std::max(largest, std::bit_cast<std::uint32_t>(value) & 0x7fffffffu);
+  if (largest < 0x7f800000u) return values.size();
+  return static_cast<std::size_t>(
+      std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); }) - values.begin());
+}
+
+Status check_finite(const std::string& name, std::span<const float> values) {
+  if (const std::size_t bad = first_not_finite(values); bad < values.size())
+    return bad_value(name, bad, "is not finite");
+  return {};
+}
+Status check_halves(const std::string& name, std::span<const std::uint16_t> codes) {
+  for (std::size_t i = 0; i < codes.size(); ++i)
+    if ((codes[i] & 0x7fffu) >= 0x7c00u) return bad_value(name, i, "is too large for fp16");
+  return {};
+}
+
 Result<Fp8Tensor> store_fp8(const std::string& name, std::span<const float> values) {
+  P5_OK(check_finite(name, values));
   Fp8Tensor tensor;
   tensor.codes.resize(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i])) return bad_value(name, i, "is not finite");
-    tensor.codes[i] = e4m3_from_float(values[i]);
-  }
+  e4m3_from_floats(values, tensor.codes);
   return tensor;
 }
 
 Result<Fp16Tensor> store_fp16(const std::string& name, std::span<const float> values) {
+  P5_OK(check_finite(name, values));
   Fp16Tensor tensor;
   tensor.codes.resize(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i])) return bad_value(name, i, "is not finite");
-    tensor.codes[i] = half_from_float(values[i]);
-    if ((tensor.codes[i] & 0x7fffu) >= 0x7c00u) return bad_value(name, i, "is too large for fp16");
-  }
+  half_from_floats(values, tensor.codes);
+  P5_OK(check_halves(name, tensor.codes));
   return tensor;
+}
+
+void widen_fp8(std::span<const std::uint8_t> codes, int exponent, std::span<float> out) {
+  std::array<float, 256> table;
+  for (unsigned code = 0; code < 256; ++code)
+    table[code] = std::ldexp(float_from_e4m3(static_cast<std::uint8_t>(code)), exponent);
+  for (std::size_t i = 0; i < codes.size(); ++i) out[i] = table[codes[i]];
+}
+void widen_fp16(std::span<const std::uint16_t> codes, std::span<float> out) {
+  for (std::size_t i = 0; i < codes.size(); ++i) out[i] = float_from_half(codes[i]);
 }
 
 }  // namespace
@@ -40,12 +68,35 @@ std::vector<float> StoredTensor::values(std::size_t threads) const {
   if (const auto* quantized = std::get_if<QuantizedTensor>(&data)) {
     dequantize(*quantized, out, threads);
   } else if (const auto* fp8 = std::get_if<Fp8Tensor>(&data)) {
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = std::ldexp(float_from_e4m3(fp8->codes[i]), fp8->exponent);
+    widen_fp8(fp8->codes, fp8->exponent, out);
   } else {
-    const auto& fp16 = std::get<Fp16Tensor>(data);
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = float_from_half(fp16.codes[i]);
+    widen_fp16(std::get<Fp16Tensor>(data).codes, out);
   }
   return out;
+}
+
+Status round_to_storage(const TensorSpec& spec, std::span<const float> values, const QuantizerConfig& quantizer,
+                        std::span<float> out) {
+  if (spec.storage == Storage::quantized) return quantize_dequantize(spec.name, spec.shape, values, quantizer, out);
+  P5_OK(check_finite(spec.name, values));
+  // Codes of a piece stay in the cache until they are values again.
+  constexpr std::size_t kPiece = 4096;
+  std::array<std::uint8_t, kPiece> bytes;
+  std::array<std::uint16_t, kPiece> halves;
+  for (std::size_t begin = 0; begin < values.size(); begin += kPiece) {
+    const std::size_t count = std::min(kPiece, values.size() - begin);
+    const auto piece = values.subspan(begin, count);
+    if (spec.storage == Storage::fp8) {
+      e4m3_from_floats(piece, bytes);
+      widen_fp8(std::span(bytes).first(count), 0, out.subspan(begin, count));
+      continue;
+    }
+    half_from_floats(piece, halves);
+    if (const Status good = check_halves(spec.name, std::span(halves).first(count)); !good)
+      return store_fp16(spec.name, values).map([](const Fp16Tensor&) {});  // names the value by its place in all
+    widen_fp16(std::span(halves).first(count), out.subspan(begin, count));
+  }
+  return {};
 }
 
 ScaleError apply_scale_bits(QuantizedTensor& tensor, int bits) {

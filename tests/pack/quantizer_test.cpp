@@ -228,16 +228,5 @@ TEST(Quantizer, GivesTheSameBitsEverywhere) {
   }
 }
 
-TEST(Quantizer, StorageRoundingIsCores) {
-  const auto values = random_weights(1000, 3, 600.0f);
-  std::vector<float> fp8(values.size()), fp16(values.size());
-  round_to_storage_fp8(values, fp8);
-  round_to_storage_fp16(values, fp16);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    EXPECT_EQ(fp8[i], round_to_e4m3(values[i]));
-    EXPECT_EQ(fp16[i], round_to_half(values[i]));
-  }
-}
-
 }  // namespace
 }  // namespace par5

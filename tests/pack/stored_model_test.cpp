@@ -30,16 +30,36 @@ TEST(StoredModel, ValuesAreWhatTheStoredPrecisionKeeps) {
   const auto fp8 = store_tensor({"e", {6, 48}, Storage::fp8, false}, values, quantizer);
   const auto fp16 = store_tensor({"v", {6 * 48}, Storage::fp16, true}, values, quantizer);
   ASSERT_TRUE(quantized && fp8 && fp16);
-  std::vector<float> expected(values.size());
-  ASSERT_TRUE(quantize_dequantize("w", {6, 48}, values, quantizer, expected));
-  EXPECT_EQ(quantized->values(2), expected);
-  round_to_storage_fp8(values, expected);
-  EXPECT_EQ(fp8->values(), expected);
-  round_to_storage_fp16(values, expected);
-  EXPECT_EQ(fp16->values(), expected);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    EXPECT_EQ(fp8->values()[i], round_to_e4m3(values[i]));
+    EXPECT_EQ(fp16->values()[i], round_to_half(values[i]));
+  }
   // What is stored once is stored again unchanged.
   const auto again = store_tensor(fp8->spec, fp8->values(), quantizer);
   EXPECT_EQ(std::get<Fp8Tensor>(again->data).codes, std::get<Fp8Tensor>(fp8->data).codes);
+}
+
+TEST(StoredModel, RoundingToStorageGivesTheStoredValues) {
+  QuantizerConfig quantizer;
+  quantizer.group = 50;
+  for (const std::size_t rows : {2, 200}) {
+    const auto values = random_values(rows * 50, 2.0f);
+    const Shape shape = {static_cast<std::int64_t>(rows), 50};
+    for (const Storage storage : {Storage::quantized, Storage::fp8, Storage::fp16}) {
+      const TensorSpec spec{"w", shape, storage, false};
+      std::vector<float> rounded(values.size());
+      ASSERT_TRUE(round_to_storage(spec, values, quantizer, rounded));
+      EXPECT_EQ(rounded, store_tensor(spec, values, quantizer)->values());
+      for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf(""),
+                              storage == Storage::fp16 ? 7e4f : -std::numeric_limits<float>::infinity()}) {
+        auto wrong = values;
+        wrong[values.size() - 3] = bad;
+        const Status status = round_to_storage(spec, wrong, quantizer, rounded);
+        ASSERT_FALSE(status);
+        EXPECT_EQ(status.error().message, store_tensor(spec, wrong, quantizer).error().message);
+      }
+    }
+  }
 }
 
 TEST(StoredModel, Fp8ExponentScalesTheValues) {
