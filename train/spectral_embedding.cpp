@@ -1,6 +1,7 @@
 #include "train/spectral_embedding.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cmath>
@@ -15,6 +16,11 @@ namespace {
 constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 25, kPiece = std::uint64_t{1} << 16;
 constexpr std::int64_t kSpareVectors = 16;  // beyond those wanted: what makes subspace iteration exact enough
 constexpr int kIterations = 6;
+
+// LibTorch would print once that its sparse matrices are in beta.
+class NoWarnings final : public c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
 
 // Calls work(tokens) for pieces of the stream, in order.
 template <class Work>
@@ -100,6 +106,8 @@ torch::Tensor mutual_information(const Counts& counts, std::int64_t vocab) {
 SpectralEmbedding spectral_embedding(const ShardReader& shards, std::int64_t width, double deviation,
                                      std::uint64_t seed) {
   const torch::NoGradGuard no_gradients;
+  NoWarnings quiet;
+  const c10::WarningUtils::WarningHandlerGuard guard(&quiet);
   const auto vocab = static_cast<std::int64_t>(shards.manifest().token_bytes.vocab());
   const Counts counts = count_pairs(shards, static_cast<std::size_t>(vocab));
   const torch::Tensor forwards = mutual_information(counts, vocab);
