@@ -1,5 +1,6 @@
 # Third-party libraries of each folder, the two programs, and the tests.
-# Its loops over arrays become vectors; no one looks at the processor's floating-point flags.
+
+# The loops of core/half.cpp over arrays become vectors; no one looks at the processor's floating-point flags.
 set_source_files_properties(${PROJECT_SOURCE_DIR}/core/half.cpp PROPERTIES COMPILE_OPTIONS "-O3;-fno-trapping-math")
 target_link_libraries(par5_core PUBLIC Threads::Threads
   PRIVATE PkgConfig::libxxhash PkgConfig::libcrypto PkgConfig::tomlplusplus PkgConfig::fmt PkgConfig::spdlog)

@@ -4,11 +4,15 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
+
+#include "core/log.h"
+#include "core/text.h"
 
 namespace par5 {
 namespace {
@@ -131,6 +135,20 @@ SpectralEmbedding spectral_embedding(const ShardReader& shards, std::int64_t wid
 
   const torch::Tensor shares = (torch::tensor(counts.tokens, torch::kFloat64) + 1).log();
   return {embedding, (shares - shares.mean()).to(torch::kFloat32)};
+}
+
+InitialWeights initial_weights(const Config& config, const ShardReader& shards, bool resumed) {
+  const auto seed = static_cast<std::uint64_t>(config.train.seed);
+  InitialWeights initial{config.train.init_std, config.train.embedding_init_std, seed};
+  if (config.train.embedding_init == EmbeddingInit::normal || resumed) return initial;
+  const auto began = std::chrono::steady_clock::now();
+  const std::int64_t width = config.model.factored_embedding() ? config.model.embedding_width : config.model.width;
+  SpectralEmbedding counted = spectral_embedding(shards, width, config.train.embedding_init_std, seed);
+  initial.embedding = std::move(counted.embedding);
+  initial.vocab_bias = std::move(counted.vocab_bias);
+  log_info("counted neighbours and found the embedding's first values in " +
+           duration(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count()));
+  return initial;
 }
 
 }  // namespace par5

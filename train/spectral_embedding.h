@@ -3,7 +3,8 @@
 
 #include <cstdint>
 
-#include "model/tensor.h"
+#include "core/config.h"
+#include "model/latent.h"
 #include "tokenizer/shards/shards.h"
 
 namespace par5 {
@@ -18,8 +19,12 @@ struct SpectralEmbedding {
 // neighbours in the text (Levy, Goldberg, Dagan 2015, with directed windows of one token). They are found by subspace
 // iteration from random vectors (Halko, Martinsson, Tropp 2011). All values together have the root mean square
 // `deviation`; tokens without neighbours get normal noise of it. At most about 33 million tokens are counted, in pieces
-// spread evenly over the shards. Costs some seconds, and 8 bytes for every counted token.
+// spread evenly over the shards. Costs some seconds, 2 bytes for every
+// counted token and some dozens for every pair that occurs.
 SpectralEmbedding spectral_embedding(const ShardReader& shards, std::int64_t width, double deviation,
                                      std::uint64_t seed);
+
+// What a run's weights begin with, as its settings say. Nothing is counted for a run that goes on from a checkpoint.
+InitialWeights initial_weights(const Config& config, const ShardReader& shards, bool resumed);
 
 }  // namespace par5

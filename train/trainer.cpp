@@ -66,21 +66,6 @@ std::map<std::string, std::string> run_identity(const LoadedConfig& config, cons
   return identity;
 }
 
-// Weights of the first step. What is counted is not counted again for a run that goes on.
-InitialWeights initial_weights(const Config& config, const ShardReader& shards, bool resumed) {
-  const auto seed = static_cast<std::uint64_t>(config.train.seed);
-  InitialWeights initial{config.train.init_std, config.train.embedding_init_std, seed};
-  if (config.train.embedding_init == EmbeddingInit::normal || resumed) return initial;
-  const auto began = std::chrono::steady_clock::now();
-  const std::int64_t width = config.model.factored_embedding() ? config.model.embedding_width : config.model.width;
-  SpectralEmbedding counted = spectral_embedding(shards, width, config.train.embedding_init_std, seed);
-  initial.embedding = std::move(counted.embedding);
-  initial.vocab_bias = std::move(counted.vocab_bias);
-  log_info("counted neighbours and found the embedding's first values in " +
-           duration(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count()));
-  return initial;
-}
-
 class Trainer {
  public:
   Trainer(const TrainRequest& request, const PrecisionChoice& precision, ShardReader shards,

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -61,7 +62,7 @@ TEST(SpectralEmbedding, TheBiasIsTheLogarithmOfTheTokensShares) {
   const torch::Tensor bias = spectral_embedding(shards, 8, 0.25, 3).vocab_bias;
   ASSERT_EQ(bias.size(0), 64);
   EXPECT_NEAR(bias.mean().item<double>(), 0, 1e-5);
-  for (const std::uint16_t token : {1, 4, 30, 62, 63})
+  for (const std::uint16_t token : std::vector<std::uint16_t>{1, 4, 30, 62, 63})
     EXPECT_NEAR((bias[token] - bias[5]).item<double>(), std::log(count(token) / count(5)), 1e-5) << token;
 }
 
