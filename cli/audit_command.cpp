@@ -3,9 +3,12 @@
 #include "budgets/own_code.h"
 #include "cli/audit_text.h"
 #include "cli/commands.h"
+#include "cli/exact_rescore.h"
 #include "cli/ledger_audit.h"
 #include "cli/log_audit.h"
+#include "cli/model_tokenizer.h"
 #include "cli/probe_audit.h"
+#include "cli/torch_front.h"
 #include "core/text.h"
 
 namespace par5 {
@@ -23,10 +26,31 @@ struct Options {
   std::string probes;
 };
 
+Result<Outcome> run_on_ledger(const Options& options, const CommonOptions& common) {
+  const EvalOptions& evaluation = options.ledger.evaluation;
+  if (evaluation.model.empty() != evaluation.data.empty())
+    return usage_error("scoring blocks anew takes both --model and --data");
+  const auto shards = [&] {
+    return model_shards(evaluation.data, evaluation.model, options.request.tokenizer, common.threads);
+  };
+  if (evaluation.model.empty() || evaluation.engine != "torch")
+    return run_ledger_audit(
+        options.ledger, common,
+        [&]() -> Result<EvalData> {
+          P5_TRY(const TextShards text, shards());
+          return load_eval_data(text.folder(), 0);
+        },
+        [&](const RescoreRequest& request) { return rescore_exactly(request, common.threads); });
+  if (is_shard_folder(evaluation.data) || !torch_is_built()) return tl::unexpected(hand_over_to_torch());
+  P5_TRY(const TextShards text, shards());
+  P5_TRY(const int status, run_torch_on_shards("audit", text.folder()));
+  return Outcome{nullptr, "", status};
+}
+
 Result<Outcome> run(const Options& options, const CommonOptions& common) {
-  if (!options.ledger.file.empty()) return run_ledger_audit(options.ledger, options.request.tokenizer, common);
-  if (!options.probes.empty()) return run_probe_audit(options.probes, options.ledger.model);
-  if (!options.ledger.model.empty()) return usage_error("--model goes with --ledger FILE or --probes FILE", "--model");
+  if (!options.ledger.file.empty()) return run_on_ledger(options, common);
+  if (!options.probes.empty()) return run_probe_audit(options.probes, options.ledger.evaluation.model);
+  if (!options.ledger.evaluation.model.empty()) return usage_error("--model goes with --ledger FILE or --probes FILE", "--model");
   const auto rules_or = [&](const char* name) { return load_rules(options.rules.empty() ? name : options.rules); };
   if (!options.logs.paths.empty()) {
     P5_TRY(const RuleSet field, rules_or("parameter-golf-10min-16mb"));
@@ -56,15 +80,14 @@ Command audit_command() {
   return {"audit", "Hold an artifact, a run or a submission folder to a rule set; exit 0 only on pass",
           "  par5 audit model.par5\n  par5 audit --rules parameter-golf-10min-16mb --code train_gpt.py model.par5\n"
           "  par5 audit --rules parameter-golf-10min-16mb records/track_10min_16mb/SOMEBODYS --allow-unknown\n"
-          "  par5 audit --ledger val.ledger --head 5c1e…\n"
-          "  par5 audit --ledger val.ledger --model model.par5 --data shards/val --sample 8\n  par5 audit --probes probe.json --model model.par5\n"
+          + std::string(kLedgerAuditExamples) + "  par5 audit --probes probe.json --model model.par5\n"
           "  par5 audit --log records/track_10min_16mb/SOMEBODYS\n  par5 audit --log train_seed42.log train_seed7.log",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             app.add_option("target", options->request.target, "Artifact (.par5 or a published archive), run folder or submission folder");
             app.add_option("--rules", options->rules, "Rule set: " + join(rule_names(), ", ") + ", or a TOML file (default: minigolf; of --log: parameter-golf-10min-16mb)");
             app.add_option("--code", options->request.code, "Code files that are shipped with an artifact");
-            app.add_option("--tokenizer", options->request.tokenizer, "Tokenizer that is shipped beside the artifact; of --ledger, the one of the text");
+            app.add_option("--tokenizer", options->request.tokenizer, kAuditTokenizerHelp);
             app.add_option("--source", options->request.source, "Source tree of par5, to count its own code (default: where this program was built)");
             auto* yes = app.add_flag("--count-tokenizer", options->count_tokenizer, "Count the tokenizer, whatever the rules say");
             app.add_flag("--no-count-tokenizer", options->no_count_tokenizer, "Do not count it")->excludes(yes);

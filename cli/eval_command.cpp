@@ -15,36 +15,6 @@
 namespace par5 {
 namespace {
 
-std::vector<std::string> arguments_for_shards(const EvalOptions& options, const CommonOptions& common,
-                                              const std::string& program, const std::string& shards) {
-  std::vector<std::string> arguments = {program, "eval", options.model, "--data", shards, "--engine", options.engine};
-  const auto add = [&arguments](const char* flag, const std::string& value) {
-    arguments.emplace_back(flag);
-    arguments.push_back(value);
-  };
-  if (!options.config.empty()) add("--config", options.config);
-  for (const std::string& assignment : options.assignments) add("--set", assignment);
-  for (const std::string& mode : options.modes) add("--mode", mode);
-  if (options.window > 0) add("--window", std::to_string(options.window));
-  if (options.stride > 0) add("--stride", std::to_string(options.stride));
-  if (!options.by.empty()) add("--by", options.by);
-  if (!options.csv.empty()) add("--csv", options.csv);
-  add("--sample", std::to_string(options.sample));
-  if (options.max_targets > 0) add("--max-targets", std::to_string(options.max_targets));
-  add("--threads", std::to_string(common.threads));
-  if (options.ladder) arguments.emplace_back("--ladder");
-  if (options.compat) arguments.emplace_back("--compat");
-  if (!options.ledger.empty()) add("--ledger", options.ledger);
-  if (options.resume) arguments.emplace_back("--resume");
-  if (options.probe) arguments.emplace_back("--probe");
-  if (options.probe) add("--probe-windows", std::to_string(options.probe_windows));
-  if (common.force) arguments.emplace_back("--force");
-  if (common.json) arguments.emplace_back("--json");
-  if (common.quiet) arguments.emplace_back("--quiet");
-  if (common.verbose) arguments.emplace_back("--verbose");
-  return arguments;
-}
-
 // One mode by the exact engine: `engine` computes what does not learn, a learner of its own what does.
 Result<ScoreRow> run_exact_mode(const EvalData& data, const EvalModel& model, const Mode& mode,
                                 const EvalSettings& settings, double z_loss, std::int64_t sample,
@@ -113,17 +83,10 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   } else if (!options.kernel.empty() || options.arithmetic != "fp32") {
     return usage_error("--arithmetic and --kernel belong to --engine exact");
   }
-  const std::string program = sibling_program("par5-torch");
-  if (!exact && (is_shard_folder(options.data) || !file_exists(program)))
-    return tl::unexpected(hand_over_to_torch());
-  std::optional<Tokenizer> tokenizer;
-  if (!is_shard_folder(options.data)) {
-    P5_TRY(tokenizer, model_tokenizer(options.model, options.tokenizer, common.threads));
-  }
-  P5_TRY(const TextShards shards, TextShards::of(options.data, tokenizer, common.threads));
+  if (!exact && (is_shard_folder(options.data) || !torch_is_built())) return tl::unexpected(hand_over_to_torch());
+  P5_TRY(const TextShards shards, model_shards(options.data, options.model, options.tokenizer, common.threads));
   if (exact) return run_exact(options, common, modes, shards.folder());
-  set_torch_environment();
-  P5_TRY(const int status, run_child(arguments_for_shards(options, common, program, shards.folder())));
+  P5_TRY(const int status, run_torch_on_shards("eval", shards.folder()));
   return Outcome{nullptr, "", status};
 }
 

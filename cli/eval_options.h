@@ -17,6 +17,7 @@ namespace par5 {
 struct EvalOptions {
   std::string model;
   std::string data;
+  std::string shards;  // of data that is text: from the front to par5-torch
   std::string config;
   std::vector<std::string> assignments;
   std::vector<std::string> modes;
@@ -50,9 +51,12 @@ inline constexpr const char* kEvalExamples =
     "  par5 eval model.par5 --data shards/val --mode sliding~256,sliding --stride 64\n"
     "  par5 eval model.par5 --data shards/val --probe";
 
+inline constexpr const char* kShardsHelp = "Shards of --data's text, which par5 hands to par5-torch";
+
 inline void add_eval_options(CLI::App& app, EvalOptions& options) {
   app.add_option("MODEL", options.model, "Artifact (.par5) or checkpoint (.safetensors)")->required();
   app.add_option("--data", options.data, "Folder of shards, or text: .txt, .jsonl, each also .xz or .zst")->required();
+  app.add_option("--shards", options.shards, kShardsHelp)->group("");
   app.add_option("--config", options.config,
                  "TOML file: eval and ttt sections; the architecture of foreign safetensors");
   app.add_option("--set", options.assignments, "section.key=value, overrides the file");

@@ -1,15 +1,8 @@
 #include "cli/ledger_audit.h"
 
-#include "cli/eval_options.h"
-#include "cli/model_tokenizer.h"
-#include "cli/text_shards.h"
 #include "core/hash.h"
 #include "core/text.h"
-#include "eval/engine_scorer.h"
-#include "eval/exact_learner.h"
 #include "eval/ledger_audit.h"
-#include "eval/ledger_sample.h"
-#include "eval/model_file.h"
 
 namespace par5 {
 namespace {
@@ -60,91 +53,72 @@ std::string text_of(const LedgerAudit& audit) {
   return text + "verdict  " + std::string(verdict_name(audit.verdict)) + "\n";
 }
 
-// The declared model and temperature by the exact engine, in the declared arithmetic where that is one of its own.
-Result<LedgerSample> rescore(std::span<const std::byte> ledger, const LedgerDeclaration& declared,
-                             const LedgerAuditOptions& options, const std::string& tokenizer_file,
-                             const CommonOptions& common) {
+// The ledger's model on the ledger's data, in its declared mode.
+Result<LedgerSample> rescore_ledger(std::span<const std::byte> ledger, const LedgerDeclaration& declared,
+                                    const LedgerAuditOptions& options, const CommonOptions& common,
+                                    const std::function<Result<EvalData>()>& load_data, const Rescore& rescore) {
+  const EvalOptions& evaluation = options.evaluation;
   LedgerSample sample;
   sample.check.id = "rescored";
-  P5_TRY(const std::string model_sha256, sha256_hex_of_file(options.model));
+  P5_TRY(const std::string model_sha256, sha256_hex_of_file(evaluation.model));
   if (model_sha256 != declared.model_sha256) {
     sample.check.verdict = Verdict::fail;
     sample.check.evidence = "the ledger is of another model (" + declared.model_sha256.substr(0, 12) + "…) than '" +
-                            options.model + "' (" + model_sha256.substr(0, 12) + "…)";
+                            evaluation.model + "' (" + model_sha256.substr(0, 12) + "…)";
     return sample;
   }
-  std::optional<Tokenizer> tokenizer;
-  if (!is_shard_folder(options.data)) {
-    P5_TRY(tokenizer, model_tokenizer(options.model, tokenizer_file, common.threads));
-  }
-  P5_TRY(const TextShards shards, TextShards::of(options.data, tokenizer, common.threads));
-  P5_TRY(const EvalData data, load_eval_data(shards.folder(), 0));
-  P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, {}, common.threads));
+  P5_TRY(const EvalData data, load_data());
+  P5_TRY(const EvalModel model,
+         load_eval_model(evaluation.model, evaluation.config, evaluation.assignments, common.threads));
   P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
-  EngineOptions engine{Arithmetic::fp32, {}, common.threads};
-  constexpr std::string_view kExact = "exact ";
-  if (declared.engine.starts_with(kExact)) {
-    P5_TRY(engine.arithmetic, arithmetic_from_name(declared.engine.substr(kExact.size())));
-  }
-  LedgerSampleSettings settings;
-  settings.blocks = options.sample;
-  settings.seed = options.seed;
-  settings.first_targets = options.max_targets;
   P5_TRY(const Mode mode, mode_from_name(declared.mode));
-  if (!mode_learns(mode)) {
-    P5_TRY(const std::unique_ptr<EngineScorer> scorer,
-           EngineScorer::create(model.stored, engine, declared.temperature));
-    return rescore_blocks(ledger, data, *scorer, settings);
-  }
-  EvalOptions evaluation;
-  evaluation.config = options.config;
-  evaluation.assignments = options.assignments;
   P5_TRY(const Config config, eval_config(evaluation));
   P5_TRY(const EvalSettings learning, eval_settings(evaluation, config, model.stored.model));
-  const TttConfig& ttt = learning.learning(mode.kind);
-  if (const Status possible = check_exact_learning(mode.kind, ttt); !possible) {
-    sample.check.verdict = Verdict::unknown;
-    sample.check.evidence = "its updates cannot be taken again without LibTorch: " + possible.error().message;
-    return sample;
-  }
-  P5_TRY(const std::unique_ptr<ExactLearner> learner,
-         ExactLearner::create(model.stored, engine, mode.kind, ttt, config.train.z_loss, declared.temperature));
-  EngineScorer scorer(learner->engine(), declared.temperature);
-  return rescore_blocks(ledger, data, scorer, settings, learner.get());
+  LedgerSampleSettings settings;
+  settings.blocks = evaluation.sample;
+  settings.first_targets = evaluation.max_targets;
+  settings.seed = options.seed;
+  return rescore({ledger, declared, data, model, mode, config, learning, settings});
 }
 
 }  // namespace
 
 void add_ledger_audit_options(CLI::App& app, LedgerAuditOptions& options) {
+  EvalOptions& evaluation = options.evaluation;
+  evaluation.engine = "exact";
+  evaluation.sample = 4;
   CLI::Option* file = app.add_option("--ledger", options.file, "Audit this score ledger instead of an artifact");
   app.add_option("--head", options.head, "The head hash that was published with the ledger")->needs(file);
-  app.add_option("--model", options.model, "Score some blocks of the ledger anew with this model, by the exact engine");
-  app.add_option("--data", options.data, "The shards or text that were scored")->needs(file);
+  app.add_option("--model", evaluation.model, "Score some blocks of the ledger anew with this model");
+  app.add_option("--data", evaluation.data, "The shards or text that were scored")->needs(file);
+  app.add_option("--shards", evaluation.shards, kShardsHelp)->group("")->needs(file);
+  app.add_option("--engine", evaluation.engine,
+                 "What scores and learns anew: exact (default), or torch, which ttt:lora and steps of adamw need")
+      ->needs(file)
+      ->check(CLI::IsMember({"torch", "exact"}));
   app.add_option(
-         "--config", options.config,
+         "--config", evaluation.config,
          "TOML file: the settings of an evaluation that learned; the architecture of a checkpoint that does not say it")
       ->needs(file);
-  app.add_option("--set", options.assignments, "section.key=value as in the evaluation, overrides the file")
+  app.add_option("--set", evaluation.assignments, "section.key=value as in the evaluation, overrides the file")
       ->needs(file);
-  app.add_option("--sample", options.sample, "Blocks of 32,768 targets to score anew (default: 4)")
+  app.add_option("--sample", evaluation.sample, "Blocks of 32,768 targets to score anew (default: 4)")
       ->needs(file)
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
-  app.add_option("--max-targets", options.max_targets,
+  app.add_option("--max-targets", evaluation.max_targets,
                  "Draw blocks among the first N targets: where the mode learns, everything before a block is run again")
       ->needs(file)
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
   app.add_option("--seed", options.seed, "Which blocks are drawn (default: 1)")->needs(file);
 }
 
-Result<Outcome> run_ledger_audit(const LedgerAuditOptions& options, const std::string& tokenizer,
-                                 const CommonOptions& common) {
-  if (options.model.empty() != options.data.empty())
-    return usage_error("scoring blocks anew takes both --model and --data");
+Result<Outcome> run_ledger_audit(const LedgerAuditOptions& options, const CommonOptions& common,
+                                 const std::function<Result<EvalData>()>& load_data, const Rescore& rescore) {
   P5_TRY(const MappedFile file, MappedFile::open(options.file));
   LedgerAudit audit = audit_ledger(file.bytes(), options.head);
   std::optional<LedgerSample> sample;
-  if (!options.model.empty() && audit.declaration) {
-    P5_TRY(sample, rescore(file.bytes(), *audit.declaration, options, tokenizer, common));
+  if (!options.evaluation.model.empty() && audit.declaration) {
+    P5_TRY(sample, rescore_ledger(file.bytes(), *audit.declaration, options, common, load_data, rescore));
     audit.checks.push_back(sample->check);
     if (sample->check.verdict == Verdict::fail && audit.first_violation.empty())
       audit.first_violation = sample->check.evidence;

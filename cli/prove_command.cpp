@@ -250,7 +250,7 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
   if (parameters.learns()) {
     report["updates"] = coded.updates;
     report["adapted_values"] = coded.adapted_values;
-    report["learner"] = learner_description(adaptation_of(parameters.mode.kind), parameters.learning, {});
+    report["learner"] = learner_description(adaptation_of(parameters.mode.kind), parameters.learning, {}, parameters.z_loss);
   }
   report["targets"] = data.targets();
   report["documents"] = document_count(data, data.targets());

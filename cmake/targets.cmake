@@ -88,7 +88,7 @@ par5_program(par5 SOURCES ${par5_sources}
              LIBRARIES par5_report par5_budgets par5_eval_coding par5_eval par5_engine par5_archive par5_pack par5_tokenizer par5_core)
 if(PAR5_TORCH)
   file(GLOB par5_torch_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/torch/*.cpp)
-  par5_program(par5-torch SOURCES ${par5_torch_sources} cli/command.cpp cli/version.cpp
+  par5_program(par5-torch SOURCES ${par5_torch_sources} cli/command.cpp cli/ledger_audit.cpp cli/version.cpp
                LIBRARIES par5_eval_torch par5_train par5_model par5_eval par5_archive par5_pack par5_core)
 endif()
 

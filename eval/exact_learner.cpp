@@ -39,7 +39,7 @@ Result<std::unique_ptr<ExactLearner>> ExactLearner::create(const StoredModel& st
   P5_TRY(EngineLearner learner,
          EngineLearner::create(stored, engine, exact_learner_options(kind, learning, z_loss, temperature)));
   return std::unique_ptr<ExactLearner>(
-      new ExactLearner(std::move(learner), learner_description(adaptation_of(kind), learning, {})));
+      new ExactLearner(std::move(learner), learner_description(adaptation_of(kind), learning, {}, z_loss)));
 }
 
 Status ExactLearner::step(const ScoredWindows& windows, double learning_rate) {

@@ -36,7 +36,7 @@ double rate_factor(const TensorSpec& spec, Adaptation adaptation, const TttConfi
   return 0.0;
 }
 
-std::string learner_description(Adaptation adaptation, const TttConfig& ttt, const LoraConfig& lora) {
+std::string learner_description(Adaptation adaptation, const TttConfig& ttt, const LoraConfig& lora, double z_loss) {
   std::string text = adaptation == Adaptation::output ? "output " : "";
   switch (ttt.optimizer) {
     case TttOptimizer::sgd:
@@ -54,7 +54,12 @@ std::string learner_description(Adaptation adaptation, const TttConfig& ttt, con
     text += " matrix_factor " + shortest(ttt.matrix_factor) + " embedding_factor " + shortest(ttt.embedding_factor) +
             " calibration_factor " + shortest(ttt.calibration_factor);
   if (adaptation == Adaptation::lora)
-    text += " rank " + std::to_string(lora.rank) + " alpha " + shortest(lora.alpha);
+    text += " rank " + std::to_string(lora.rank) + " alpha " + shortest(lora.alpha) + " matrices " +
+            (lora.matrices == LoraMatrices::all         ? "all"
+             : lora.matrices == LoraMatrices::attention ? "attention"
+                                                        : "mlp");
+  // The output's bias and sharpness learn from the cross-entropy alone.
+  if (adaptation != Adaptation::output) text += " z_loss " + shortest(z_loss);
   return text;
 }
 

@@ -18,7 +18,8 @@ Adaptation adaptation_of(ModeKind kind);
 // What a tensor's rate is times the step's; 0 where it does not learn.
 double rate_factor(const TensorSpec& spec, Adaptation adaptation, const TttConfig& ttt, const LoraConfig& lora);
 
-// For the ledger: "sgd momentum 0.9 clip 1".
-std::string learner_description(Adaptation adaptation, const TttConfig& ttt, const LoraConfig& lora);
+// For the ledger: "sgd momentum 0.9 clip 1 z_loss 0.0001". Everything that a step depends on besides the windows and
+// rates that the ledger records.
+std::string learner_description(Adaptation adaptation, const TttConfig& ttt, const LoraConfig& lora, double z_loss);
 
 }  // namespace par5

@@ -90,7 +90,7 @@ void OnlineAdapter::reset() {
 }
 
 std::string OnlineAdapter::description() const {
-  return learner_description(Adaptation::output, online_, {});
+  return learner_description(Adaptation::output, online_, {}, 0);
 }
 
 Result<std::vector<std::byte>> OnlineAdapter::state() const {

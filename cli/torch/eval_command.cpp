@@ -1,14 +1,12 @@
 #include "cli/eval_options.h"
 #include "cli/eval_outcome.h"
 #include "cli/probe_report.h"
+#include "cli/torch/mode_learner.h"
 #include "cli/torch/torch_commands.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "eval/approximate.h"
 #include "eval/model_file.h"
-#include "eval/online.h"
-#include "eval/torch/torch_learner.h"
-#include "eval/torch/torch_scorer.h"
 #include "model/runtime.h"
 
 namespace par5 {
@@ -20,21 +18,16 @@ Result<ScoreRow> run_one(const EvalData& data, const Mode& mode, const EvalSetti
     return usage_error(mode_name(mode) + " keeps keys and values from window to window, which only --engine exact does",
                        "--mode");
   if (mode_approximates(mode)) return run_approximate(data, mode, settings, scorer, scorer, sample);
-  if (!mode_learns(mode)) return run_mode(data, mode, settings, scorer, nullptr);
-  if (mode.kind == ModeKind::online) {
-    P5_TRY(const std::unique_ptr<OnlineAdapter> adapter, OnlineAdapter::create(scorer, settings.online));
-    return run_mode(data, mode, settings, *adapter, adapter.get());
-  }
-  P5_TRY(const std::unique_ptr<TorchLearner> learner,
-         TorchLearner::create(scorer.network(), torch_learner_options(mode.kind, settings, z_loss)));
-  return run_mode(data, mode, settings, scorer, learner.get());
+  return with_torch_learner(mode, settings, z_loss, scorer, [&](Scorer& mode_scorer, Learner* learner) {
+    return run_mode(data, mode, settings, mode_scorer, learner);
+  });
 }
 
 Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   P5_TRY(std::vector<Mode> modes, eval_modes(options));
   P5_TRY(const Config config, eval_config(options));
   P5_TRY(const auto breakdown, asked_breakdown(options, common));
-  P5_TRY(const EvalData data, load_eval_data(options.data, options.max_targets));
+  P5_TRY(const EvalData data, load_eval_data(options.shards.empty() ? options.data : options.shards, options.max_targets));
   P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, options.assignments, common.threads));
   P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
 

@@ -5,6 +5,7 @@
 
 namespace par5 {
 
+Command torch_audit_command();
 Command torch_eval_command();
 Command train_command();
 

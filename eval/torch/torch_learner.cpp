@@ -177,7 +177,7 @@ void TorchLearner::reset() {
 }
 
 std::string TorchLearner::description() const {
-  return learner_description(options_.adaptation, options_.ttt, options_.lora);
+  return learner_description(options_.adaptation, options_.ttt, options_.lora, options_.z_loss);
 }
 
 std::vector<torch::Tensor> TorchLearner::state_tensors() const {

@@ -6,6 +6,8 @@
 //   ! expected stderr
 //   ? 2                   expected exit status (0 where not given)
 //
+// Cases named torch_* need par5-torch and are left out where it is not built.
+//
 // PAR5_REFRESH=1 writes what came out over each file, for review as a diff.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -95,6 +97,7 @@ std::string joined(const std::vector<std::string>& lines) {
 class Transcript : public testing::TestWithParam<std::string> {};
 
 TEST_P(Transcript, Matches) {
+  if (GetParam().starts_with("torch_") && !fs::exists(PAR5_PROGRAM "-torch")) GTEST_SKIP() << "built without LibTorch";
   const fs::path path = fs::path(PAR5_SOURCE_DIR) / "tests/cli/cases" / (GetParam() + ".txt");
   const fs::path work = fs::temp_directory_path() / ("par5-transcript-" + GetParam() + "-" + std::to_string(::getpid()));
   fs::create_directories(work / "here");
