@@ -84,9 +84,10 @@ struct ArtifactReport {
   std::vector<ArtifactSection> sections;
   std::vector<TensorReport> tensors;
   std::vector<StreamReport> other_streams;  // tokenizer and self-test
-  // Of liblzma, zstd and brotli that encoded: "5.4.1 1.5.4 1.0.9", and " lrzip 0.651" where it did; empty: none was used.
+  // Of liblzma, zstd and brotli that encoded: "5.4.1 1.5.4 1.0.9", and " lrzip 0.651" where it did; empty: none was
+  // used.
   std::string codec_versions;
-  bool time_limited = false;   // EncodeOptions::max_seconds cut the search, so that the bytes depend on the machine
+  bool time_limited = false;  // EncodeOptions::max_seconds cut the search, so that the bytes depend on the machine
   // The parts of file_bytes, by what they hold; they sum to it.
   std::uint64_t quantised_bytes = 0;
   std::uint64_t float_bytes = 0;
@@ -125,8 +126,7 @@ struct DecodedArtifact {
   ArtifactReport report;
 };
 Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const std::string& path,
-                                        std::size_t threads = 0,
-                                        ExternalPrograms programs = ExternalPrograms::allowed);
+                                        std::size_t threads = 0, ExternalPrograms programs = ExternalPrograms::allowed);
 Result<DecodedArtifact> read_artifact(const std::string& path, std::size_t threads = 0);
 
 }  // namespace par5

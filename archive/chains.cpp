@@ -234,8 +234,7 @@ Result<EncodedSlots> encode_chain(const StoredModel& model, std::span<const Stre
   }
   std::vector<coder::ChainPart> parts;
   for (const Member& member : members) parts.push_back(member.part);
-  P5_TRY(const coder::EncodedChain chain,
-         coder::encode_chain(alphabet_of(model, kind), parts, options));
+  P5_TRY(const coder::EncodedChain chain, coder::encode_chain(alphabet_of(model, kind), parts, options));
   encoded.slot_bytes = by_slot(members, chain.part_bytes, slots.size());
   if (kind == ChainKind::scales)
     for (std::uint64_t& bytes : encoded.slot_bytes) bytes += kDeltaHead;

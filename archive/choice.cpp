@@ -107,9 +107,9 @@ class Search {
   const EncodeOptions& options_;
   std::chrono::steady_clock::time_point start_;
   std::vector<Chain> chains_;
-  std::vector<std::optional<Candidate>> best_;              // of the byte codecs, by slot
-  std::vector<std::optional<std::uint64_t>> chain_bytes_;   // by slot
-  std::vector<std::pair<std::size_t, Trial>> trials_;  // with their slots
+  std::vector<std::optional<Candidate>> best_;             // of the byte codecs, by slot
+  std::vector<std::optional<std::uint64_t>> chain_bytes_;  // by slot
+  std::vector<std::pair<std::size_t, Trial>> trials_;      // with their slots
   bool cut_ = false;
 };
 
@@ -180,8 +180,8 @@ Status Search::settle_chains() {
       for (std::size_t k = 0; k < chain.slots.size(); ++k) {
         const std::size_t slot = chain.slots[k];
         const std::uint64_t bytes = chain.encoded.slot_bytes[k];
-        if (!best_[slot] || (chain.slots.size() == 1 ? with_directory(bytes) : bytes) <=
-                                with_directory(best_[slot]->stored.size()))
+        if (!best_[slot] ||
+            (chain.slots.size() == 1 ? with_directory(bytes) : bytes) <= with_directory(best_[slot]->stored.size()))
           kept.push_back(slot);
       }
       if (kept.size() == chain.slots.size()) continue;
@@ -189,9 +189,8 @@ Status Search::settle_chains() {
       if (!chain.slots.empty()) changed.push_back(&chain);
     }
     std::vector<Status> results(changed.size());
-    parallel_for(changed.size(), options_.threads, [&](std::size_t i) {
-      results[i] = cancelled() ? Status(interrupted()) : code_chain(*changed[i]);
-    });
+    parallel_for(changed.size(), options_.threads,
+                 [&](std::size_t i) { results[i] = cancelled() ? Status(interrupted()) : code_chain(*changed[i]); });
     for (const Status& result : results) P5_OK(result);
     moved = !changed.empty();
   }
@@ -257,8 +256,8 @@ std::vector<CodecChoice> Search::second_codecs(std::size_t slot, std::uint64_t r
     for (const auto& [lc, lp, pb] : {std::array{3, 0, 0}, std::array{0, 1, 1}}) choices.push_back(lzma(lc, lp, pb));
   }
   if (options_.effort >= 7)
-    for (const auto& [lc, lp, pb] : {std::array{1, 0, 0}, std::array{2, 0, 0}, std::array{4, 0, 0},
-                                     std::array{0, 2, 2}, std::array{3, 0, 2}, std::array{3, 1, 1}})
+    for (const auto& [lc, lp, pb] : {std::array{1, 0, 0}, std::array{2, 0, 0}, std::array{4, 0, 0}, std::array{0, 2, 2},
+                                     std::array{3, 0, 2}, std::array{3, 1, 1}})
       choices.push_back(lzma(lc, lp, pb));
   if (options_.effort >= 9) {
     choices.push_back(lzma(3, 0, 2, false));  // what `xz -9` does
@@ -356,7 +355,8 @@ Status Search::try_byte_codecs() {
 
   std::vector<std::vector<const Candidate*>> by_slot(slots_.size());
   for (const Candidate& candidate : first)
-    if (candidate.codec.codec != Codec::raw && candidate.state == Candidate::State::done) by_slot[candidate.slot].push_back(&candidate);
+    if (candidate.codec.codec != Codec::raw && candidate.state == Candidate::State::done)
+      by_slot[candidate.slot].push_back(&candidate);
   std::vector<Candidate> second;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     std::stable_sort(by_slot[i].begin(), by_slot[i].end(),
@@ -405,9 +405,8 @@ Result<Choice> Search::collect() {
 
 }  // namespace
 
-Result<Choice> choose_entries(const Artifact& artifact, const OtherStreams& other,
-                              const std::vector<StreamSlot>& slots, const std::vector<TensorSpec>& specs,
-                              const EncodeOptions& options) {
+Result<Choice> choose_entries(const Artifact& artifact, const OtherStreams& other, const std::vector<StreamSlot>& slots,
+                              const std::vector<TensorSpec>& specs, const EncodeOptions& options) {
   return Search(artifact, other, slots, specs, options).run();
 }
 

@@ -32,8 +32,7 @@ struct Choice {
   std::vector<Trial> trials;
   bool cut = false;  // by options.max_seconds
 };
-Result<Choice> choose_entries(const Artifact& artifact, const OtherStreams& other,
-                              const std::vector<StreamSlot>& slots, const std::vector<TensorSpec>& specs,
-                              const EncodeOptions& options);
+Result<Choice> choose_entries(const Artifact& artifact, const OtherStreams& other, const std::vector<StreamSlot>& slots,
+                              const std::vector<TensorSpec>& specs, const EncodeOptions& options);
 
 }  // namespace par5

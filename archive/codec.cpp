@@ -36,8 +36,7 @@ std::string to_string(const CodecChoice& choice) {
 Result<std::vector<Codec>> codecs_from_list(std::string_view list) {
   std::vector<Codec> codecs;
   std::string names;
-  for (int i = 0; i < kCodecCount; ++i)
-    names += (i > 0 ? ", " : "") + std::string(codec_name(static_cast<Codec>(i)));
+  for (int i = 0; i < kCodecCount; ++i) names += (i > 0 ? ", " : "") + std::string(codec_name(static_cast<Codec>(i)));
   for (std::size_t start = 0; start <= list.size();) {
     const std::size_t end = std::min(list.find(',', start), list.size());
     const std::string_view name = list.substr(start, end - start);

@@ -31,8 +31,8 @@ struct CodecChoice {
 std::string to_string(const CodecChoice& choice);  // "lzma lc=0 lp=0 pb=0"
 
 // Compresses; the same bytes on every machine and thread count for the same library versions. Memory: up to 200 MB, and
-// 300 MB more in lrzip's own process. lrzip alone may fail: missing_tool where it is not installed, resource_limit where
-// it takes too long, bad_data where what it stored does not decode to `raw`.
+// 300 MB more in lrzip's own process. lrzip alone may fail: missing_tool where it is not installed, resource_limit
+// where it takes too long, bad_data where what it stored does not decode to `raw`.
 Result<std::vector<std::byte>> compress(CodecChoice choice, std::span<const std::byte> raw);
 
 // Decodes `stored` into exactly out.size() bytes. Too few, too many, left-over or malformed bytes are bad_data without

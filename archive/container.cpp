@@ -27,7 +27,8 @@ Status read_codings(ByteReader& in, Container& container) {
     entry.codec = static_cast<Codec>(coding >> 4);
     if (entry.codec == Codec::own) {
       entry.chain = static_cast<int>(coding & 15);
-      const auto [chain, is_new] = chains.try_emplace({chain_kind(slot, container.specs), entry.chain}, container.entries.size());
+      const auto [chain, is_new] =
+          chains.try_emplace({chain_kind(slot, container.specs), entry.chain}, container.entries.size());
       if (!is_new) {
         container.entries[chain->second].slots.push_back(i);
         continue;

@@ -153,15 +153,15 @@ Error located(Error error, const Container& container, const StreamEntry& entry,
     error.offset = entry.offset;
   }
   if (error.code == ErrorCode::missing_tool)
-    error.message = "the " + container.slots[entry.slots[0]].name + " of '" + path + "' cannot be decoded: " + error.message +
-                    ", or pack the model without --codecs lrzip";
+    error.message = "the " + container.slots[entry.slots[0]].name + " of '" + path +
+                    "' cannot be decoded: " + error.message + ", or pack the model without --codecs lrzip";
   return error.in_file(path);
 }
 
 }  // namespace
 
-Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const std::string& path,
-                                        std::size_t threads, ExternalPrograms programs) {
+Result<DecodedArtifact> decode_artifact(std::span<const std::byte> bytes, const std::string& path, std::size_t threads,
+                                        ExternalPrograms programs) {
   P5_TRY(const Container container, parse_container(bytes, path));
   const Metadata& metadata = container.metadata;
   if (metadata.tokenizer_bytes > kLongestTokenizer || metadata.self_test_bytes > kLongestSelfTest)

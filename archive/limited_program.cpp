@@ -42,7 +42,8 @@ void limit(int resource, std::uint64_t soft, std::uint64_t hard) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   if (::chdir(program.folder.c_str()) != 0) ::_exit(126);
   const int nothing = ::open("/dev/null", O_RDWR);
-  const int output = program.output.empty() ? nothing : ::open(program.output.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0600);
+  const int output =
+      program.output.empty() ? nothing : ::open(program.output.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0600);
   if (nothing < 0 || output < 0 || ::dup2(nothing, 0) < 0 || ::dup2(output, 1) < 0 || ::dup2(output, 2) < 0)
     ::_exit(126);
   ::close_range(3, ~0u, 0);

@@ -10,13 +10,13 @@
 namespace par5 {
 
 struct LimitedProgram {
-  std::string path;                      // absolute, as find_program gives it
-  std::vector<std::string> arguments;    // without the program's name
-  std::vector<std::string> environment;  // "NAME=value": all that it sees
-  std::string folder;                    // where it runs
-  std::string output = {};               // a file in `folder` for what it prints; empty: nowhere
-  double processor_seconds = 60;         // of all its threads
-  double seconds = 3600;                 // by the clock
+  std::string path;                                     // absolute, as find_program gives it
+  std::vector<std::string> arguments;                   // without the program's name
+  std::vector<std::string> environment;                 // "NAME=value": all that it sees
+  std::string folder;                                   // where it runs
+  std::string output = {};                              // a file in `folder` for what it prints; empty: nowhere
+  double processor_seconds = 60;                        // of all its threads
+  double seconds = 3600;                                // by the clock
   std::uint64_t memory_bytes = std::uint64_t{2} << 30;  // of address space
   std::uint64_t file_bytes = std::uint64_t{1} << 30;    // of each file that it writes
 };

@@ -18,7 +18,7 @@ namespace par5 {
 namespace {
 
 constexpr double kStartBytes = 600;  // what learning costs where there are no correlations
-constexpr double kFloatWork = 2.3;    // time that an fp8 value takes, in that of a quantised weight
+constexpr double kFloatWork = 2.3;   // time that an fp8 value takes, in that of a quantised weight
 constexpr std::size_t kByteValues = 256;
 
 std::int64_t count_of(const StreamSlot& slot) { return element_count(slot.shape); }

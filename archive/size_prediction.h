@@ -28,10 +28,10 @@ struct PredictOptions {
 };
 
 // The size that encode_artifact gives with its default options. Scales and vectors are coded for real, and so are codes
-// and fp8 values of models up to `symbols`. Of larger ones a sample is coded and compared with the closed form of a code
-// that adapts to columns or rows (the Dirichlet-multinomial distribution of their magnitudes); what the coder saves over
-// it is carried on to the rest, whose closed form is computed. The sample is whole matrices of some layers, so that
-// the coder learns from them as it does when packing, or rows of every matrix where a whole layer is too much.
+// and fp8 values of models up to `symbols`. Of larger ones a sample is coded and compared with the closed form of a
+// code that adapts to columns or rows (the Dirichlet-multinomial distribution of their magnitudes); what the coder
+// saves over it is carried on to the rest, whose closed form is computed. The sample is whole matrices of some layers,
+// so that the coder learns from them as it does when packing, or rows of every matrix where a whole layer is too much.
 Result<PredictedSize> predict_size(const Artifact& artifact, const PredictOptions& options = {});
 
 }  // namespace par5

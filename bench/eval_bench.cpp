@@ -82,7 +82,8 @@ std::vector<float> eager_nats(Network& network, std::span<const std::uint16_t> t
   const torch::NoGradGuard no_gradients;
   std::vector<float> nats;
   for (std::int64_t first = 0; first < windows; first += 2) {
-    torch::Tensor inputs = torch::empty({2, kWindow}, torch::kInt64), targets = torch::empty({2, kWindow}, torch::kInt64);
+    torch::Tensor inputs = torch::empty({2, kWindow}, torch::kInt64),
+                  targets = torch::empty({2, kWindow}, torch::kInt64);
     for (std::int64_t w = 0; w < 2; ++w)
       for (std::int64_t p = 0; p < kWindow; ++p) {
         const auto at = static_cast<std::size_t>((first + w) * kStride + p);
@@ -90,8 +91,11 @@ std::vector<float> eager_nats(Network& network, std::span<const std::uint16_t> t
         targets.data_ptr<std::int64_t>()[w * kWindow + p] = tokens[at + 1];
       }
     const torch::Tensor logits = network.logits(network.hidden(inputs).flatten(0, 1));
-    const torch::Tensor losses =
-        -torch::log_softmax(logits, 1).gather(1, targets.view({-1, 1})).view({2, kWindow}).narrow(1, kWindow - kStride, kStride).contiguous();
+    const torch::Tensor losses = -torch::log_softmax(logits, 1)
+                                      .gather(1, targets.view({-1, 1}))
+                                      .view({2, kWindow})
+                                      .narrow(1, kWindow - kStride, kStride)
+                                      .contiguous();
     nats.insert(nats.end(), losses.data_ptr<float>(), losses.data_ptr<float>() + losses.numel());
   }
   return nats;
@@ -158,14 +162,35 @@ bool bench_scoring(const Case& shape, const char* program, bench::Figures& figur
   const std::string what = "stride-16 scoring, window 1024, d " + std::to_string(shape.width);
   const double best = *std::min_element(ours.begin(), ours.end());
   const auto per_second = static_cast<double>(shape.windows * kStride) / bench::median(ours);
-  const std::string detail = fixed(per_second, 1) + " targets/s, largest relative difference of a target " + shortest(largest);
+  const std::string detail =
+      fixed(per_second, 1) + " targets/s, largest relative difference of a target " + shortest(largest);
   const double ratio = bench::median(plain) / bench::median(ours);
-  figures.add({"eval.1", what + ": times the tuned eager scorer", ratio, "x", shape.must, {}, bench::Better::higher, 1,
-               kRepetitions, *std::min_element(plain.begin(), plain.end()) / best, ratio, detail});
+  figures.add({"eval.1",
+               what + ": times the tuned eager scorer",
+               ratio,
+               "x",
+               shape.must,
+               {},
+               bench::Better::higher,
+               1,
+               kRepetitions,
+               *std::min_element(plain.begin(), plain.end()) / best,
+               ratio,
+               detail});
   if (shape.width == kNarrow.width) {
     const double untuned = default_malloc_seconds(program) / bench::median(ours);
-    figures.add({"eval.1", what + ": times the eager scorer, default malloc", untuned, "x", 4.0, {}, bench::Better::higher, 1,
-                 kRepetitions, untuned, untuned, ""});
+    figures.add({"eval.1",
+                 what + ": times the eager scorer, default malloc",
+                 untuned,
+                 "x",
+                 4.0,
+                 {},
+                 bench::Better::higher,
+                 1,
+                 kRepetitions,
+                 untuned,
+                 untuned,
+                 ""});
   }
   return true;
 }
@@ -205,7 +230,8 @@ bool bench_learning(const Case& shape, bench::Figures& figures) {
   if (!scorer) return false;
   auto learner = TorchLearner::create((*scorer)->network(), torch_learner_options(ModeKind::ttt_scalars, {}, 1e-4));
   auto broker = TokenBroker::create(tokens, kWindows * kWindow);
-  if (!learner || !broker || !broker->score(**scorer, *chunked_plan(kWindows * kWindow, kWindow), kWindow, nullptr)) return false;
+  if (!learner || !broker || !broker->score(**scorer, *chunked_plan(kWindows * kWindow, kWindow), kWindow, nullptr))
+    return false;
   FullGradients full(stored, Kernels::automatic), plain(stored, Kernels::eager);
   torch::Tensor inputs = torch::empty({kWindows, kWindow}, torch::kInt64), targets = torch::empty_like(inputs);
   for (std::int64_t i = 0; i < kWindows * kWindow; ++i) {
@@ -232,15 +258,32 @@ bool bench_learning(const Case& shape, bench::Figures& figures) {
       return false;
     }
   const double ratio = bench::median(all) / bench::median(scalars);
-  figures.add({"eval.2", "scalars-only learning, d " + std::to_string(shape.width) + ": times learning with all gradients", ratio, "x",
-               1.4, {}, bench::Better::higher, 1, kRepetitions,
-               *std::min_element(all.begin(), all.end()) / *std::min_element(scalars.begin(), scalars.end()), ratio,
+  figures.add({"eval.2",
+               "scalars-only learning, d " + std::to_string(shape.width) + ": times learning with all gradients",
+               ratio,
+               "x",
+               1.4,
+               {},
+               bench::Better::higher,
+               1,
+               kRepetitions,
+               *std::min_element(all.begin(), all.end()) / *std::min_element(scalars.begin(), scalars.end()),
+               ratio,
                std::to_string((*learner)->adapted_values()) + " values, updates equal bit for bit"});
   const double plainly = bench::median(published) / bench::median(scalars);
-  figures.add({"eval.2", "scalars-only learning, d " + std::to_string(shape.width) + ": times all gradients by plain operations", plainly,
-               "x", {}, {}, bench::Better::higher, 1, kRepetitions,
-               *std::min_element(published.begin(), published.end()) / *std::min_element(scalars.begin(), scalars.end()), plainly,
-               "for information"});
+  figures.add(
+      {"eval.2",
+       "scalars-only learning, d " + std::to_string(shape.width) + ": times all gradients by plain operations",
+       plainly,
+       "x",
+       {},
+       {},
+       bench::Better::higher,
+       1,
+       kRepetitions,
+       *std::min_element(published.begin(), published.end()) / *std::min_element(scalars.begin(), scalars.end()),
+       plainly,
+       "for information"});
   return true;
 }
 
@@ -251,7 +294,8 @@ double bits_per_target(const StoredModel& stored, const std::vector<std::uint16_
   const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
   auto scorer = TorchScorer::create(stored, {});
   auto broker = TokenBroker::create(tokens, targets);
-  if (!scorer || !broker || !broker->score(**scorer, *chunked_plan(targets, window), batch * window, nullptr)) std::abort();
+  if (!scorer || !broker || !broker->score(**scorer, *chunked_plan(targets, window), batch * window, nullptr))
+    std::abort();
   return ledger_bits(broker->ledger().total_units()) / static_cast<double>(targets);
 }
 
@@ -269,9 +313,19 @@ void bench_agreement(bench::Figures& figures) {
   set_threads(1);
   const double eighth = std::pow(10.0, std::ceil(std::log10(highest)) - 8);
   const double difference = (highest - lowest) / eighth;
-  figures.add({"eval.5", "bits a target, batches of 1, 7, 32 and 1, 2 threads: spread", difference, "8th digit", 0.5, {},
-               bench::Better::lower, 2, 6, difference, difference,
-               fixed(highest, 8) + " bits a target, d 192; a resumed pass is the same bit for bit (par5-test-eval-torch)"});
+  figures.add(
+      {"eval.5",
+       "bits a target, batches of 1, 7, 32 and 1, 2 threads: spread",
+       difference,
+       "8th digit",
+       0.5,
+       {},
+       bench::Better::lower,
+       2,
+       6,
+       difference,
+       difference,
+       fixed(highest, 8) + " bits a target, d 192; a resumed pass is the same bit for bit (par5-test-eval-torch)"});
 }
 
 std::string shared_path(const std::string& name) {
@@ -286,9 +340,10 @@ bool bench_whole_split(bench::Figures& figures) {
     std::printf("eval.4 needs %s\n", checkpoint.c_str());
     return true;
   }
-  const std::string command = "'" PAR5_PROGRAM "' eval '" + checkpoint + "' --config '" PAR5_SOURCE_DIR
-                              "/configs/quinary-small.toml' --data '" + shared_path("data/corpora/enwiki-long/val.jsonl.xz") +
-                              "' --tokenizer '" + shared_path("data/tokenizers/enwiki_4096.model") +
+  const std::string command = "'" PAR5_PROGRAM "' eval '" + checkpoint +
+                              "' --config '" PAR5_SOURCE_DIR "/configs/quinary-small.toml' --data '" +
+                              shared_path("data/corpora/enwiki-long/val.jsonl.xz") + "' --tokenizer '" +
+                              shared_path("data/tokenizers/enwiki_4096.model") +
                               "' --stride 512 --mode ttt:model@lr=0,ttt:model --json -q";
   std::FILE* pipe = ::popen(command.c_str(), "r");
   if (!pipe) return false;
@@ -299,9 +354,10 @@ bool bench_whole_split(bench::Figures& figures) {
   const auto report = nlohmann::json::parse(text);
   const auto& learning = report["rows"][1];
   const double difference = learning["difference"];
-  figures.add({"eval.4", "ttt:model against its learning-rate-0 arm, whole enwiki-long val", difference, "bpb", -0.010, -0.020,
-               bench::Better::lower, report["threads"], 1, difference, difference,
-               "95 % by document " + fixed(learning["difference_low"], 6) + " ... " + fixed(learning["difference_high"], 6)});
+  figures.add(
+      {"eval.4", "ttt:model against its learning-rate-0 arm, whole enwiki-long val", difference, "bpb", -0.010, -0.020,
+       bench::Better::lower, report["threads"], 1, difference, difference,
+       "95 % by document " + fixed(learning["difference_low"], 6) + " ... " + fixed(learning["difference_high"], 6)});
   return true;
 }
 

@@ -19,7 +19,7 @@ namespace par5::bench {
 enum class Better { higher, lower };
 
 struct Figure {
-  std::string id;    // "train.1"; rows for information have no bounds
+  std::string id;  // "train.1"; rows for information have no bounds
   std::string what;
   double value = 0;
   std::string unit;  // "x", "ms", "bytes", "tokens/s"
@@ -67,18 +67,31 @@ class Figures {
 
   // Prints the table and writes <folder>/<area>.json where `folder` is given. Returns the exit status of main.
   int finish(const std::string& folder) const {
-    std::printf("%-12s %-58s %14s %-10s %10s %10s %6s %3s %4s\n", "id", "what", "value", "unit", "must", "aim", "holds", "thr", "reps");
+    std::printf("%-12s %-58s %14s %-10s %10s %10s %6s %3s %4s\n", "id", "what", "value", "unit", "must", "aim", "holds",
+                "thr", "reps");
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const Figure& figure : figures_) {
       const auto bound = [](const std::optional<double>& value) { return value ? shortest(*value) : std::string("-"); };
       std::printf("%-12s %-58s %14s %-10s %10s %10s %6s %3d %4d  %s\n", figure.id.c_str(), figure.what.c_str(),
-                  fixed(figure.value, figure.value >= 1000 ? 0 : 4).c_str(), figure.unit.c_str(), bound(figure.must).c_str(),
-                  bound(figure.aim).c_str(), figure.meets(figure.must) ? "yes" : "NO", figure.threads, figure.repetitions, figure.detail.c_str());
-      const auto json = [](const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr); };
-      rows.push_back({{"id", figure.id}, {"what", figure.what}, {"value", figure.value}, {"unit", figure.unit},
-                      {"must", json(figure.must)}, {"aim", json(figure.aim)}, {"holds", figure.meets(figure.must)},
-                      {"reached", figure.meets(figure.aim)}, {"threads", figure.threads}, {"repetitions", figure.repetitions},
-                      {"min", figure.lowest}, {"median", figure.median}, {"detail", figure.detail}});
+                  fixed(figure.value, figure.value >= 1000 ? 0 : 4).c_str(), figure.unit.c_str(),
+                  bound(figure.must).c_str(), bound(figure.aim).c_str(), figure.meets(figure.must) ? "yes" : "NO",
+                  figure.threads, figure.repetitions, figure.detail.c_str());
+      const auto json = [](const std::optional<double>& value) {
+        return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+      };
+      rows.push_back({{"id", figure.id},
+                      {"what", figure.what},
+                      {"value", figure.value},
+                      {"unit", figure.unit},
+                      {"must", json(figure.must)},
+                      {"aim", json(figure.aim)},
+                      {"holds", figure.meets(figure.must)},
+                      {"reached", figure.meets(figure.aim)},
+                      {"threads", figure.threads},
+                      {"repetitions", figure.repetitions},
+                      {"min", figure.lowest},
+                      {"median", figure.median},
+                      {"detail", figure.detail}});
     }
     if (folder.empty()) return 0;
     if (auto made = make_folders(folder); !made) return report(made.error());

@@ -24,7 +24,8 @@ Tensor matrix(int index) {
   quantizer.group = 128;
   quantizer.grid = index % 4 == 0 ? Grid::ternary : Grid::int8;
   if (index % 4 < 2) (void)quantize_dequantize("w", shape, weights, quantizer, weights, 2);
-  Tensor tensor{"layers." + std::to_string(index) + ".weight", DType::bfloat16, shape, std::vector<std::byte>(weights.size() * 2)};
+  Tensor tensor{"layers." + std::to_string(index) + ".weight", DType::bfloat16, shape,
+                std::vector<std::byte>(weights.size() * 2)};
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const std::uint16_t bits = bfloat16_from_float(weights[i]);
     std::memcpy(tensor.data.data() + 2 * i, &bits, 2);
@@ -56,7 +57,12 @@ int main(int argc, char** argv) {
   std::vector<double> seconds, cpu;
   double peak = 0;
   for (int i = 0; i < 4; ++i) {
-    const auto receipt = run_timed({{"/bin/sh", "-c", "exec '" PAR5_PROGRAM "' levels '" + file + "' --threads 2 -q >/dev/null"}, {}, false, false, false});
+    const auto receipt =
+        run_timed({{"/bin/sh", "-c", "exec '" PAR5_PROGRAM "' levels '" + file + "' --threads 2 -q >/dev/null"},
+                   {},
+                   false,
+                   false,
+                   false});
     if (!receipt) return fail(receipt.error());
     if (receipt->exit_status != 0) return fail({ErrorCode::internal, "par5 levels failed", {}, {}, {}});
     if (i == 0) continue;  // brings the file into memory
@@ -66,9 +72,31 @@ int main(int argc, char** argv) {
   }
   bench::Figures figures("levels");
   const double best = *std::min_element(seconds.begin(), seconds.end());
-  const std::string detail = grouped(static_cast<std::int64_t>(*bytes)) + " bytes, bfloat16; fastest of " + std::to_string(seconds.size());
-  figures.add({"levels.1", "levels of a 500 MB file, whole process", best, "s", 10, 5, bench::Better::lower, 2, static_cast<int>(seconds.size()), best, bench::median(seconds), detail});
-  figures.add({"levels.cpu", "its processor time", *std::min_element(cpu.begin(), cpu.end()), "s", {}, {}, bench::Better::lower, 2, static_cast<int>(cpu.size()), 0, bench::median(cpu)});
-  figures.add({"levels.memory", "its resident memory, pages of the file included", peak / 1e6, "MB", 200, {}, bench::Better::lower, 2, static_cast<int>(seconds.size()), 0, 0});
+  const std::string detail =
+      grouped(static_cast<std::int64_t>(*bytes)) + " bytes, bfloat16; fastest of " + std::to_string(seconds.size());
+  figures.add({"levels.1", "levels of a 500 MB file, whole process", best, "s", 10, 5, bench::Better::lower, 2,
+               static_cast<int>(seconds.size()), best, bench::median(seconds), detail});
+  figures.add({"levels.cpu",
+               "its processor time",
+               *std::min_element(cpu.begin(), cpu.end()),
+               "s",
+               {},
+               {},
+               bench::Better::lower,
+               2,
+               static_cast<int>(cpu.size()),
+               0,
+               bench::median(cpu)});
+  figures.add({"levels.memory",
+               "its resident memory, pages of the file included",
+               peak / 1e6,
+               "MB",
+               200,
+               {},
+               bench::Better::lower,
+               2,
+               static_cast<int>(seconds.size()),
+               0,
+               0});
   return figures.finish(argc > 1 && argv[1][0] != '-' ? argv[1] : "");
 }

@@ -1,7 +1,7 @@
 // Forward and backward of one training batch: plain LibTorch operations against par5's fused forms, interleaved.
 //
-// All forms have the tuned allocator. Their losses must agree; the detail says what share of the machine's bfloat16 matrix
-// product rate a step reaches.
+// All forms have the tuned allocator. Their losses must agree; the detail says what share of the machine's bfloat16
+// matrix product rate a step reaches.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -103,22 +103,36 @@ bool measure(const Case& shape, int threads, int repetitions, bench::Figures& fi
   }
   for (const Form& form : forms) {
     if (std::abs(form.loss - forms.front().loss) < 1e-3 * std::abs(forms.front().loss)) continue;
-    std::fprintf(stderr, "%s gives the loss %.6f, %s %.6f\n", form.name.c_str(), form.loss, forms.front().name.c_str(), forms.front().loss);
+    std::fprintf(stderr, "%s gives the loss %.6f, %s %.6f\n", form.name.c_str(), form.loss, forms.front().name.c_str(),
+                 forms.front().loss);
     return false;
   }
 
   std::int64_t products = 0;
   for (const LatentWeight& weight : latent.weights())
     if (weight.spec.shape.size() == 2 && !weight.spec.calibration) products += weight.value.numel();
-  const double attention = 2.0 * static_cast<double>(model.layers * model.width * shape.length);  // causal half of q·k and p·v
+  const double attention =
+      2.0 * static_cast<double>(model.layers * model.width * shape.length);  // causal half of q·k and p·v
   const double count = static_cast<double>(shape.batch * shape.length);
   const double flops = count * (6.0 * static_cast<double>(products) + 3.0 * attention), rate = product_rate();
   for (const Form& form : forms) {
-    const double middle = bench::median(form.seconds), best = *std::min_element(form.seconds.begin(), form.seconds.end());
-    figures.add({"model.info", form.name + ", d " + std::to_string(shape.width) + ", " + std::to_string(shape.layers) + " layers, V " +
-                                   std::to_string(shape.vocab) + ", " + std::to_string(shape.batch) + " x " + std::to_string(shape.length),
-                 count / middle, "tokens/s", {}, {}, bench::Better::higher, threads, repetitions, count / best, count / middle,
-                 fixed(100 * flops / best / rate, 0) + " % of " + fixed(rate * 1e-9, 0) + " GFLOP/s, " + std::to_string(form.faults) + " page faults"});
+    const double middle = bench::median(form.seconds),
+                 best = *std::min_element(form.seconds.begin(), form.seconds.end());
+    figures.add({"model.info",
+                 form.name + ", d " + std::to_string(shape.width) + ", " + std::to_string(shape.layers) +
+                     " layers, V " + std::to_string(shape.vocab) + ", " + std::to_string(shape.batch) + " x " +
+                     std::to_string(shape.length),
+                 count / middle,
+                 "tokens/s",
+                 {},
+                 {},
+                 bench::Better::higher,
+                 threads,
+                 repetitions,
+                 count / best,
+                 count / middle,
+                 fixed(100 * flops / best / rate, 0) + " % of " + fixed(rate * 1e-9, 0) + " GFLOP/s, " +
+                     std::to_string(form.faults) + " page faults"});
   }
   return true;
 }

@@ -32,15 +32,26 @@ int main(int argc, char** argv) {
     for (int i = 0; i <= kRepetitions; ++i) {
       const double seconds = bench::seconds_of([&] {
         for (const auto& [shape, values] : tensors) {
-          const auto status = quantize_dequantize("weights", shape, values, quantizer, std::span(out).first(values.size()),
-                                                  static_cast<std::size_t>(threads));
+          const auto status =
+              quantize_dequantize("weights", shape, values, quantizer, std::span(out).first(values.size()),
+                                  static_cast<std::size_t>(threads));
           if (!status) std::abort();
         }
       });
       if (i > 0) times.push_back(seconds * 1e3);
     }
-    figures.add({"pack.info", "quantise and dequantise " + grouped(weights) + " weights (quinary, group 192)", bench::median(times), "ms",
-                 {}, {}, bench::Better::lower, threads, kRepetitions, *std::min_element(times.begin(), times.end()), bench::median(times), ""});
+    figures.add({"pack.info",
+                 "quantise and dequantise " + grouped(weights) + " weights (quinary, group 192)",
+                 bench::median(times),
+                 "ms",
+                 {},
+                 {},
+                 bench::Better::lower,
+                 threads,
+                 kRepetitions,
+                 *std::min_element(times.begin(), times.end()),
+                 bench::median(times),
+                 ""});
   }
   return figures.finish(folder);
 }

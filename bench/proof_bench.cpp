@@ -2,8 +2,9 @@
 // $PAR5_DEMO_MODEL, else the newest runs/demo-*/model.par5; without either `make demo` is to be run first.
 //
 // par5-bench-proof [FOLDER] [--long]: --long also decodes the whole text with the scalar kernel.
-#include <cstdlib>
 #include <sys/wait.h>
+
+#include <cstdlib>
 
 #include "bench/figures.h"
 #include "engine/engine.h"
@@ -56,13 +57,23 @@ void proof(bench::Figures& figures, const std::string& model, const std::string&
   }
   const auto& report = proven.report;
   const bool holds = report["identical"] && report["payload_within_bound"];
-  figures.add({"engine.9", "proof of the demo's val text, chunked: coded and decoded", holds ? proven.seconds : 1e9, "s",
-               kProofSeconds, {}, bench::Better::lower, report["threads"], 1, proven.seconds, proven.seconds,
+  figures.add({"engine.9",
+               "proof of the demo's val text, chunked: coded and decoded",
+               holds ? proven.seconds : 1e9,
+               "s",
+               kProofSeconds,
+               {},
+               bench::Better::lower,
+               report["threads"],
+               1,
+               proven.seconds,
+               proven.seconds,
                std::string(holds ? "identical" : "NOT PROVEN") + ", " + report["kernel"].get<std::string>() + ", " +
                    grouped(report["targets"].get<std::int64_t>()) + " targets; encoded in " +
                    fixed(report["encode_seconds"], 1) + " s, decoded in " + fixed(report["decode_seconds"], 1) + " s"});
   const auto info = [&](const char* what, double value, const char* unit, const std::string& detail) {
-    figures.add({"engine.info", what, value, unit, {}, {}, bench::Better::lower, report["threads"], 1, value, value, detail});
+    figures.add(
+        {"engine.info", what, value, unit, {}, {}, bench::Better::lower, report["threads"], 1, value, value, detail});
   };
   info("claimed by eval --engine exact", report["bpb_claimed"], "bpb", "");
   info("payload", report["bpb_payload"], "bpb", fixed(report["payload_excess_bytes"], 1) + " bytes more than claimed");
@@ -76,12 +87,23 @@ void proof(bench::Figures& figures, const std::string& model, const std::string&
     const Ran decoded = run("prove '" + model + "' --decode '" + bitstream + "' --kernel " + kernel + " -o '" +
                                 join_path(folder, "decoded") + "' --force",
                             folder);
-    const bool same = decoded.report.is_object() && decoded.report.value("decoded_sha256", "") == report["source_sha256"];
+    const bool same =
+        decoded.report.is_object() && decoded.report.value("decoded_sha256", "") == report["source_sha256"];
     (same ? right : wrong).push_back(kernel + " " + fixed(decoded.seconds, 1) + " s");
     slowest = std::max(slowest, decoded.seconds);
   }
-  figures.add({"engine.9b", "forced kernels that do not decode the same bitstream", static_cast<double>(wrong.size()), "kernels",
-               0.0, {}, bench::Better::lower, report["threads"], 1, slowest, slowest, "decoded by " + join(right, ", ") + (wrong.empty() ? "" : "; NOT by " + join(wrong, ", "))});
+  figures.add({"engine.9b",
+               "forced kernels that do not decode the same bitstream",
+               static_cast<double>(wrong.size()),
+               "kernels",
+               0.0,
+               {},
+               bench::Better::lower,
+               report["threads"],
+               1,
+               slowest,
+               slowest,
+               "decoded by " + join(right, ", ") + (wrong.empty() ? "" : "; NOT by " + join(wrong, ", "))});
 }
 
 std::string val_text() {
@@ -121,7 +143,8 @@ std::optional<std::uint64_t> round_trip(const CodingModel& model, const Tokenize
     if (ok && summary) *summary = *done;
   });
   const double second = bench::seconds_of([&] {
-    ok = ok && decompress_file(model, tokenizer, options, "stored", transfer(stored, read_back), to(back), 0).has_value();
+    ok = ok &&
+         decompress_file(model, tokenizer, options, "stored", transfer(stored, read_back), to(back), 0).has_value();
   });
   if (compress_seconds) *compress_seconds = first;
   if (decompress_seconds) *decompress_seconds = second;
@@ -136,8 +159,17 @@ void compressor(bench::Figures& figures, const std::string& path) {
   const auto inputs = testing_support::nasty_inputs(1000000);
   for (const auto& [name, input] : inputs)
     if (!round_trip(model, tokenizer, input, Arithmetic::int8)) lost.push_back(name);
-  figures.add({"engine.10", "nasty inputs that do not come back from the compressor", static_cast<double>(lost.size()), "inputs", 0.0,
-               {}, bench::Better::lower, 0, 1, 0, 0,
+  figures.add({"engine.10",
+               "nasty inputs that do not come back from the compressor",
+               static_cast<double>(lost.size()),
+               "inputs",
+               0.0,
+               {},
+               bench::Better::lower,
+               0,
+               1,
+               0,
+               0,
                std::to_string(inputs.size()) + " inputs" + (lost.empty() ? "" : "; lost: " + join(lost, ", "))});
   const std::string text = val_text();
   for (const Arithmetic arithmetic : {Arithmetic::int8, Arithmetic::fp32}) {
@@ -145,15 +177,34 @@ void compressor(bench::Figures& figures, const std::string& path) {
     FileCoderSummary summary;
     const auto size = round_trip(model, tokenizer, text, arithmetic, &compress_seconds, &decompress_seconds, &summary);
     const double bpb = size ? 8.0 * static_cast<double>(*size) / static_cast<double>(text.size()) : 1e9;
-    figures.add({"engine.info", "compress: the demo's raw val text, " + std::string(arithmetic_name(arithmetic)), bpb, "bpb", {}, {},
-                 bench::Better::lower, 0, 1, bpb, bpb,
+    figures.add({"engine.info",
+                 "compress: the demo's raw val text, " + std::string(arithmetic_name(arithmetic)),
+                 bpb,
+                 "bpb",
+                 {},
+                 {},
+                 bench::Better::lower,
+                 0,
+                 1,
+                 bpb,
+                 bpb,
                  "changes of normalisation " + grouped(static_cast<std::int64_t>(summary.changes_bytes)) + " bytes; " +
                      fixed(compress_seconds, 1) + " s with its check, back in " + fixed(decompress_seconds, 1) + " s"});
   }
   const std::vector<Baseline> baselines = compressor_baselines(as_bytes(text), 0).value();
   for (const Baseline& baseline : baselines)
-    figures.add({"engine.info", baseline.name + ": the same text", baseline.bpb, "bpb", {}, {}, bench::Better::lower, 1, 1, baseline.bpb,
-                 baseline.bpb, ""});
+    figures.add({"engine.info",
+                 baseline.name + ": the same text",
+                 baseline.bpb,
+                 "bpb",
+                 {},
+                 {},
+                 bench::Better::lower,
+                 1,
+                 1,
+                 baseline.bpb,
+                 baseline.bpb,
+                 ""});
 }
 
 }  // namespace

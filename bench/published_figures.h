@@ -1,4 +1,5 @@
-// Figures that the field printed, derived again from other numbers that it printed. Test and benchmark read this one list.
+// Figures that the field printed, derived again from other numbers that it printed. Test and benchmark read this one
+// list.
 #pragma once
 
 #include <cmath>
@@ -25,7 +26,9 @@ inline std::vector<PublishedFigure> published_figures() {
     const auto below = [&](double x) { return 0.5 * (1 + std::erf(x * mean / std::numbers::sqrt2)); };
     return 100 * (below(to) - below(from));
   };
-  const auto back_solved = [](double loss, double bpb) { return back_solve({loss, 7}, {bpb, 7}).bytes_per_token * 32768; };
+  const auto back_solved = [](double loss, double bpb) {
+    return back_solve({loss, 7}, {bpb, 7}).bytes_per_token * 32768;
+  };
   return {
       // Sizes and margins: file = archive + code.
       {"quinary-16mb, seed 42: archive bytes", 15635666, 0, 15714938 - kQuinaryCode},

@@ -47,7 +47,8 @@ constexpr CheckEntry kChecks[] = {
 RuleCheck answer(const AuditSubject& subject, const RuleTitle& rule) {
   const RuleSet& rules = *subject.rules;
   RuleCheck check{rule.id, rule.title, Answer::not_applicable, rules.is_required(rule.id), {}, {}};
-  const auto entry = std::find_if(std::begin(kChecks), std::end(kChecks), [&](const CheckEntry& known) { return std::string_view(known.id) == rule.id; });
+  const auto entry = std::find_if(std::begin(kChecks), std::end(kChecks),
+                                  [&](const CheckEntry& known) { return std::string_view(known.id) == rule.id; });
   const bool manual = rules.is_manual(rule.id);
   if (!rules.asks(rule.id) && !manual) {
     check.evidence = "not asked by these rules";
@@ -73,11 +74,16 @@ RuleCheck answer(const AuditSubject& subject, const RuleTitle& rule) {
 
 std::string_view answer_name(Answer answer) {
   switch (answer) {
-    case Answer::pass: return "pass";
-    case Answer::fail: return "fail";
-    case Answer::unknown: return "unknown";
-    case Answer::manual: return "manual";
-    case Answer::not_applicable: return "not_applicable";
+    case Answer::pass:
+      return "pass";
+    case Answer::fail:
+      return "fail";
+    case Answer::unknown:
+      return "unknown";
+    case Answer::manual:
+      return "manual";
+    case Answer::not_applicable:
+      return "not_applicable";
   }
   return "unknown";
 }
@@ -90,7 +96,9 @@ const RuleCheck* AuditReport::find(const std::string& id) const {
 Verdict overall(const std::vector<RuleCheck>& checks) {
   const auto any = [&](auto&& holds) { return std::any_of(checks.begin(), checks.end(), holds); };
   if (any([](const RuleCheck& check) { return check.answer == Answer::fail; })) return Verdict::fail;
-  return any([](const RuleCheck& check) { return check.answer == Answer::unknown && check.required; }) ? Verdict::unknown : Verdict::pass;
+  return any([](const RuleCheck& check) { return check.answer == Answer::unknown && check.required; })
+             ? Verdict::unknown
+             : Verdict::pass;
 }
 
 AuditReport audit_subject(const AuditSubject& subject) {

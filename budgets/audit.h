@@ -1,5 +1,5 @@
-// The audit of an artifact, a run folder or a submission folder against a rule set. Every rule is answered pass, fail, unknown,
-// manual or not applicable, with its evidence.
+// The audit of an artifact, a run folder or a submission folder against a rule set. Every rule is answered pass, fail,
+// unknown, manual or not applicable, with its evidence.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +46,8 @@ struct AuditReport {
   const RuleCheck* find(const std::string& id) const;
 };
 
-// fail if any rule that is asked fails, else unknown if a required one is unknown, else pass. Manual rules stay outside.
+// fail if any rule that is asked fails, else unknown if a required one is unknown, else pass. Manual rules stay
+// outside.
 Verdict overall(const std::vector<RuleCheck>& checks);
 
 struct AuditSubject;

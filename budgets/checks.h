@@ -1,5 +1,5 @@
-// The checks behind the rules: each looks at the audit's subject and says what it found. Which rules apply and which are
-// required is decided by audit.cpp.
+// The checks behind the rules: each looks at the audit's subject and says what it found. Which rules apply and which
+// are required is decided by audit.cpp.
 #pragma once
 
 #include <string>
@@ -16,9 +16,15 @@ struct Finding {
   std::vector<Place> places;
 };
 
-inline Finding passes(std::string evidence, std::vector<Place> places = {}) { return {Answer::pass, std::move(evidence), std::move(places)}; }
-inline Finding fails(std::string evidence, std::vector<Place> places = {}) { return {Answer::fail, std::move(evidence), std::move(places)}; }
-inline Finding unknown(std::string evidence, std::vector<Place> places = {}) { return {Answer::unknown, std::move(evidence), std::move(places)}; }
+inline Finding passes(std::string evidence, std::vector<Place> places = {}) {
+  return {Answer::pass, std::move(evidence), std::move(places)};
+}
+inline Finding fails(std::string evidence, std::vector<Place> places = {}) {
+  return {Answer::fail, std::move(evidence), std::move(places)};
+}
+inline Finding unknown(std::string evidence, std::vector<Place> places = {}) {
+  return {Answer::unknown, std::move(evidence), std::move(places)};
+}
 inline Finding does_not_apply(std::string evidence) { return {Answer::not_applicable, std::move(evidence), {}}; }
 
 // checks_size.cpp
@@ -37,21 +43,21 @@ Finding check_validation_set(const AuditSubject& subject);  // E3
 Finding check_overlap(const AuditSubject& subject);         // V1
 Finding check_denominator(const AuditSubject& subject);     // K1
 // checks_scoring.cpp
-Finding check_causal(const AuditSubject& subject);              // C1
-Finding check_normalised(const AuditSubject& subject);          // C2
-Finding check_score_before_update(const AuditSubject& subject); // C3
-Finding check_test_time_training(const AuditSubject& subject);  // V2
-Finding check_single_pass(const AuditSubject& subject);         // C4
+Finding check_causal(const AuditSubject& subject);               // C1
+Finding check_normalised(const AuditSubject& subject);           // C2
+Finding check_score_before_update(const AuditSubject& subject);  // C3
+Finding check_test_time_training(const AuditSubject& subject);   // V2
+Finding check_single_pass(const AuditSubject& subject);          // C4
 // checks_claim.cpp
 Finding check_significance(const AuditSubject& subject);  // P1
 Finding check_runs(const AuditSubject& subject);          // P2
 Finding check_best_seed(const AuditSubject& subject);     // P3
 // checks_folder.cpp
-Finding check_packages(const AuditSubject& subject);      // S4
-Finding check_one_folder(const AuditSubject& subject);    // F1
-Finding check_files(const AuditSubject& subject);         // F2
-Finding check_declared(const AuditSubject& subject);      // F3
-Finding check_track(const AuditSubject& subject);         // F4
+Finding check_packages(const AuditSubject& subject);    // S4
+Finding check_one_folder(const AuditSubject& subject);  // F1
+Finding check_files(const AuditSubject& subject);       // F2
+Finding check_declared(const AuditSubject& subject);    // F3
+Finding check_track(const AuditSubject& subject);       // F4
 
 // The folder of shards that a run names as its "data" or "validation", wherever it lies now; empty: not found.
 std::string run_shards(const AuditSubject& subject, const OwnRun& run, const char* which);

@@ -21,21 +21,25 @@ bool has_kind(const AuditSubject& subject, const std::string& kind) {
   if (kind == "script" && subject.own) return subject.own_code.has_value();
   if (kind == "script") return !subject.folder.entry_script.empty();
   if (kind == "artifact") return !subject.artifacts.empty();
-  return std::any_of(subject.folder.files.begin(), subject.folder.files.end(), [&](const FolderFile& file) { return file.kind == kind && file.bytes > 0; });
+  return std::any_of(subject.folder.files.begin(), subject.folder.files.end(),
+                     [&](const FolderFile& file) { return file.kind == kind && file.bytes > 0; });
 }
 
 // Where a folder declares what it needs: requirements, README, setup scripts.
 std::string declarations(const AuditSubject& subject) {
   std::string text = subject.folder.requirements + "\n" + subject.folder.readme;
   for (const FolderFile& file : subject.folder.files)
-    if (file.name.ends_with(".sh") || file.name == "Dockerfile" || file.name == "pyproject.toml") text += "\n" + subject.folder.read_text(file.name).value_or("");
+    if (file.name.ends_with(".sh") || file.name == "Dockerfile" || file.name == "pyproject.toml")
+      text += "\n" + subject.folder.read_text(file.name).value_or("");
   return lower(text);
 }
 
 // Names under which a package is installed, where they are not those under which it is imported.
 std::string installed_name(const std::string& package) {
-  static const std::vector<std::pair<std::string, std::string>> names = {{"flash_attn_interface", "flash"}, {"flash_attn", "flash"}, {"cv2", "opencv"}, {"sklearn", "scikit-learn"},
-                                                                         {"yaml", "pyyaml"}, {"PIL", "pillow"}, {"zstandard", "zstandard"}, {"google", "protobuf"}};
+  static const std::vector<std::pair<std::string, std::string>> names = {
+      {"flash_attn_interface", "flash"}, {"flash_attn", "flash"}, {"cv2", "opencv"},
+      {"sklearn", "scikit-learn"},       {"yaml", "pyyaml"},      {"PIL", "pillow"},
+      {"zstandard", "zstandard"},        {"google", "protobuf"}};
   for (const auto& [imported, installed] : names)
     if (imported == package) return installed;
   return package;
@@ -51,7 +55,11 @@ bool declared(const std::string& text, const std::string& package) {
 }  // namespace
 
 Finding check_packages(const AuditSubject& subject) {
-  if (subject.own) return {Answer::manual, "par5 links libraries only (SentencePiece, LibTorch, liblzma, zstd, brotli, Highway); what they hold is for a person to judge", {}};
+  if (subject.own)
+    return {Answer::manual,
+            "par5 links libraries only (SentencePiece, LibTorch, liblzma, zstd, brotli, Highway); what they hold is "
+            "for a person to judge",
+            {}};
   std::string evidence;
   std::vector<Place> places;
   for (const auto& package : subject.closure.packages) {
@@ -72,7 +80,9 @@ Finding check_one_folder(const AuditSubject& subject) {
   if (places.empty()) return fails("there is no submission.json");
   if (places.size() > 1) return fails(std::to_string(places.size()) + " submissions in one folder", places);
   const bool top = places[0].file.find('/') == std::string::npos;
-  return top ? passes("one folder with one submission; what else a pull request adds cannot be seen from the folder", places) : fails("the submission is not in the folder itself", places);
+  return top ? passes("one folder with one submission; what else a pull request adds cannot be seen from the folder",
+                      places)
+             : fails("the submission is not in the folder itself", places);
 }
 
 Finding check_files(const AuditSubject& subject) {
@@ -88,12 +98,17 @@ Finding check_files(const AuditSubject& subject) {
   if (folder.submission) {
     const SubmissionJson& submission = *folder.submission;
     places.push_back({submission.file, 0, {}});
-    if (!submission.strict) problems.push_back(submission.file + " is no JSON as it stands (comments, trailing commas or Python's words)");
+    if (!submission.strict)
+      problems.push_back(submission.file + " is no JSON as it stands (comments, trailing commas or Python's words)");
     if (!submission.bpb) problems.push_back(submission.file + " gives no numeric val_bpb");
-    if (submission.bpb && (submission.bpb->value.value <= 0.2 || submission.bpb->value.value > 8)) problems.push_back("val_bpb " + shortest(submission.bpb->value.value) + " is out of any plausible range (a slipped decimal?)");
+    if (submission.bpb && (submission.bpb->value.value <= 0.2 || submission.bpb->value.value > 8))
+      problems.push_back("val_bpb " + shortest(submission.bpb->value.value) +
+                         " is out of any plausible range (a slipped decimal?)");
     if (!submission.name) problems.push_back(submission.file + " gives no name");
-    if (!submission.github_id && !submission.author) problems.push_back(submission.file + " gives neither author nor github_id");
-    if (!submission.total_bytes && std::none_of(submission.seeds.begin(), submission.seeds.end(), [](const SeedResult& seed) { return seed.total_bytes.has_value(); }))
+    if (!submission.github_id && !submission.author)
+      problems.push_back(submission.file + " gives neither author nor github_id");
+    if (!submission.total_bytes && std::none_of(submission.seeds.begin(), submission.seeds.end(),
+                                                [](const SeedResult& seed) { return seed.total_bytes.has_value(); }))
       problems.push_back(submission.file + " gives no size");
   }
   for (const auto& opaque : subject.closure.unclear)
@@ -107,7 +122,8 @@ Finding check_files(const AuditSubject& subject) {
 }
 
 Finding check_declared(const AuditSubject& subject) {
-  if (subject.own) return passes("par5's packages are declared in its own tools/packages.txt; the artifact needs no others");
+  if (subject.own)
+    return passes("par5's packages are declared in its own tools/packages.txt; the artifact needs no others");
   const std::string text = declarations(subject);
   std::vector<std::string> undeclared;
   std::vector<Place> places;
@@ -119,13 +135,18 @@ Finding check_declared(const AuditSubject& subject) {
   }
   for (const auto& program : subject.closure.programs) {
     const std::string name = file_name(program.value);
-    static const std::vector<std::string> common = {"nvidia-smi", "git", "bash", "sh", "echo", "ls", "gcc", "cc", "g++"};
-    if (std::find(common.begin(), common.end(), name) != common.end() || text.find(lower(name)) != std::string::npos) continue;
+    static const std::vector<std::string> common = {"nvidia-smi", "git", "bash", "sh", "echo",
+                                                    "ls",         "gcc", "cc",   "g++"};
+    if (std::find(common.begin(), common.end(), name) != common.end() || text.find(lower(name)) != std::string::npos)
+      continue;
     undeclared.push_back("program " + name);
     places.push_back(program.place);
   }
-  if (!undeclared.empty()) return fails("used and declared nowhere (requirements.txt, README, setup scripts): " + join(undeclared, ", "), places);
-  return passes(std::to_string(subject.closure.packages.size()) + " packages and " + std::to_string(subject.closure.programs.size()) + " programs, all declared or common");
+  if (!undeclared.empty())
+    return fails("used and declared nowhere (requirements.txt, README, setup scripts): " + join(undeclared, ", "),
+                 places);
+  return passes(std::to_string(subject.closure.packages.size()) + " packages and " +
+                std::to_string(subject.closure.programs.size()) + " programs, all declared or common");
 }
 
 Finding check_track(const AuditSubject& subject) {
@@ -133,8 +154,10 @@ Finding check_track(const AuditSubject& subject) {
   if (subject.folder.submission && subject.folder.submission->track) said = subject.folder.submission->track->value;
   const std::string text = lower(said + " " + subject.folder.readme + " " + subject.folder.path);
   for (const char* word : {"unlimited", "non-record", "non_record", "nonrecord"})
-    if (text.find(word) != std::string::npos) return passes(std::string("says '") + word + "'", {{subject.folder.submission_file, 0, "track"}});
-  return fails("neither submission.json, README nor the folder's name says that this is the unlimited (non-record) track");
+    if (text.find(word) != std::string::npos)
+      return passes(std::string("says '") + word + "'", {{subject.folder.submission_file, 0, "track"}});
+  return fails(
+      "neither submission.json, README nor the folder's name says that this is the unlimited (non-record) track");
 }
 
 }  // namespace par5

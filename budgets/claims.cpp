@@ -15,7 +15,9 @@ std::string lower(std::string text) {
 // Settings that differ between runs of one configuration by their nature.
 bool varies_by_run(const std::string& key) {
   const std::string name = lower(key);
-  for (const char* word : {"seed", "run_id", "runid", "log", "logfile", "log_file", "time", "date", "path", "port", "rank", "pid", "host", "uuid", "gpu", "temp", "power", "memory", "usage", "driver", "name", "step", "loss", "at", "artifact", "dir"})
+  for (const char* word : {"seed",  "run_id", "runid", "log",  "logfile", "log_file", "time",     "date",  "path",
+                           "port",  "rank",   "pid",   "host", "uuid",    "gpu",      "temp",     "power", "memory",
+                           "usage", "driver", "name",  "step", "loss",    "at",       "artifact", "dir"})
     if (name == word || (std::string_view(word).size() > 3 && name.find(word) != std::string::npos)) return true;
   return false;
 }
@@ -30,9 +32,11 @@ bool claims_no_record(const RecordFolder& folder) {
   return words.find("non") != std::string::npos || words.find("unlimited") != std::string::npos;
 }
 
-std::optional<DifferentSetting> different_setting(const std::map<std::string, std::string>& a, const std::map<std::string, std::string>& b) {
+std::optional<DifferentSetting> different_setting(const std::map<std::string, std::string>& a,
+                                                  const std::map<std::string, std::string>& b) {
   for (const auto& [key, value] : a) {
-    if (key.size() < 2 || varies_by_run(key) || value.find('/') != std::string::npos) continue;  // paths are not settings
+    if (key.size() < 2 || varies_by_run(key) || value.find('/') != std::string::npos)
+      continue;  // paths are not settings
     const auto other = b.find(key);
     if (other != b.end() && other->second != value) return DifferentSetting{key, value, other->second};
   }

@@ -15,8 +15,9 @@ bool claims_no_record(const RecordFolder& folder);
 struct DifferentSetting {
   std::string name, first, second;
 };
-// The first setting that two runs both print and that is not the same in both; those that differ from run to run by their
-// nature (seeds, paths, times, machines) are left out.
-std::optional<DifferentSetting> different_setting(const std::map<std::string, std::string>& a, const std::map<std::string, std::string>& b);
+// The first setting that two runs both print and that is not the same in both; those that differ from run to run by
+// their nature (seeds, paths, times, machines) are left out.
+std::optional<DifferentSetting> different_setting(const std::map<std::string, std::string>& a,
+                                                  const std::map<std::string, std::string>& b);
 
 }  // namespace par5

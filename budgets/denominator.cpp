@@ -42,14 +42,16 @@ std::vector<FaultFit> fitting_faults(const Denominator& denominator, const Regis
   std::vector<FaultFit> fits;
   for (const KnownTokenizer& tokenizer : registry.tokenizers) {
     const double factor = denominator.bytes_per_token / tokenizer.bytes_per_token;
-    const double lowest = denominator.lowest / tokenizer.bytes_per_token, highest = denominator.highest / tokenizer.bytes_per_token;
+    const double lowest = denominator.lowest / tokenizer.bytes_per_token,
+                 highest = denominator.highest / tokenizer.bytes_per_token;
     bool named = false;
     for (const auto& [name, own] : own_factors(tokenizer))
       if (lowest <= own * (1 + kOwnTolerance) && highest >= own * (1 - kOwnTolerance)) {
         fits.push_back({&tokenizer, name, factor});
         named = true;
       }
-    if (const KnownFault* fault = registry.fault(factor); fault && !named) fits.push_back({&tokenizer, fault->name, factor});
+    if (const KnownFault* fault = registry.fault(factor); fault && !named)
+      fits.push_back({&tokenizer, fault->name, factor});
   }
   return fits;
 }
@@ -65,15 +67,19 @@ Denominator back_solve(const PrintedNumber& loss, const PrintedNumber& bpb) {
 
 DenominatorMatch match_denominator(const Denominator& denominator, const Registry& registry) {
   DenominatorMatch match;
-  match.text = "bytes per token " + fixed(denominator.bytes_per_token, 5) + " (between " + fixed(denominator.lowest, 5) + " and " + fixed(denominator.highest, 5) + ")";
+  match.text = "bytes per token " + fixed(denominator.bytes_per_token, 5) + " (between " +
+               fixed(denominator.lowest, 5) + " and " + fixed(denominator.highest, 5) + ")";
   std::vector<std::pair<double, const KnownTokenizer*>> known;
-  for (const KnownTokenizer& tokenizer : registry.tokenizers) known.emplace_back(distance_to(denominator, tokenizer), &tokenizer);
+  for (const KnownTokenizer& tokenizer : registry.tokenizers)
+    known.emplace_back(distance_to(denominator, tokenizer), &tokenizer);
   if (known.empty()) return match;
   const auto centre = [&](const KnownTokenizer* tokenizer) {
     const double distance = std::abs(std::log(denominator.bytes_per_token / tokenizer->bytes_per_token));
     return std::isfinite(distance) ? distance : std::numeric_limits<double>::max();
   };
-  std::stable_sort(known.begin(), known.end(), [&](const auto& a, const auto& b) { return std::pair(a.first, centre(a.second)) < std::pair(b.first, centre(b.second)); });
+  std::stable_sort(known.begin(), known.end(), [&](const auto& a, const auto& b) {
+    return std::pair(a.first, centre(a.second)) < std::pair(b.first, centre(b.second));
+  });
   match.distance = known.front().first;
   match.nearest = known.front().second;
   std::vector<std::string> names;
@@ -87,9 +93,14 @@ DenominatorMatch match_denominator(const Denominator& denominator, const Registr
     return match;
   }
   match.faults = fitting_faults(denominator, registry);
-  for (const FaultFit& fit : match.faults) names.push_back(fixed(fit.factor, 4) + " times that of " + fit.tokenizer->name + ": " + fit.fault);
-  if (!names.empty()) match.text += " is " + join(names, ", or ");
-  else match.text += "; nearest known is " + match.nearest->name + " (" + fixed(match.nearest->bytes_per_token, 5) + "), " + fixed(100 * (denominator.bytes_per_token / match.nearest->bytes_per_token - 1), 2) + " % away";
+  for (const FaultFit& fit : match.faults)
+    names.push_back(fixed(fit.factor, 4) + " times that of " + fit.tokenizer->name + ": " + fit.fault);
+  if (!names.empty())
+    match.text += " is " + join(names, ", or ");
+  else
+    match.text += "; nearest known is " + match.nearest->name + " (" + fixed(match.nearest->bytes_per_token, 5) +
+                  "), " + fixed(100 * (denominator.bytes_per_token / match.nearest->bytes_per_token - 1), 2) +
+                  " % away";
   return match;
 }
 

@@ -26,11 +26,11 @@ struct FaultFit {
 inline constexpr double kNearDenominator = 1e-3;
 
 struct DenominatorMatch {
-  std::vector<const KnownTokenizer*> known;   // all within kNearDenominator, the nearest first
-  const KnownTokenizer* nearest = nullptr;    // null in an empty registry
-  double distance = 0;                        // to the nearest
-  std::vector<FaultFit> faults;               // where nothing is near: what explains it
-  std::string text;                           // one sentence
+  std::vector<const KnownTokenizer*> known;  // all within kNearDenominator, the nearest first
+  const KnownTokenizer* nearest = nullptr;   // null in an empty registry
+  double distance = 0;                       // to the nearest
+  std::vector<FaultFit> faults;              // where nothing is near: what explains it
+  std::string text;                          // one sentence
 };
 DenominatorMatch match_denominator(const Denominator& denominator, const Registry& registry);
 

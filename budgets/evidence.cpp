@@ -46,7 +46,8 @@ std::vector<EvidenceReport> read_evidence(const RecordFolder& folder) {
   return reports;
 }
 
-std::vector<const EvidenceReport*> of_command(const std::vector<EvidenceReport>& reports, const std::string& command, const std::string& subject) {
+std::vector<const EvidenceReport*> of_command(const std::vector<EvidenceReport>& reports, const std::string& command,
+                                              const std::string& subject) {
   std::vector<const EvidenceReport*> found;
   for (const EvidenceReport& report : reports)
     if (report.command == command && (subject.empty() || report.subject == subject)) found.push_back(&report);

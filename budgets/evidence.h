@@ -1,5 +1,5 @@
-// Reports that par5's own commands wrote (`--json`, receipts of `par5 time`) and that lie beside a run or in a submission:
-// what checks that need running are answered from.
+// Reports that par5's own commands wrote (`--json`, receipts of `par5 time`) and that lie beside a run or in a
+// submission: what checks that need running are answered from.
 #pragma once
 
 #include <functional>
@@ -21,11 +21,12 @@ struct EvidenceReport {
   std::optional<double> number(const char* key) const;
 };
 
-// Every JSON file of the folder that has the keys `schema` and `command`, by name. audit.json, which is derived from the
-// others, is left out.
+// Every JSON file of the folder that has the keys `schema` and `command`, by name. audit.json, which is derived from
+// the others, is left out.
 std::vector<EvidenceReport> read_evidence(const RecordFolder& folder);
 
 // Those of one command, and of a receipt those that timed `subject`.
-std::vector<const EvidenceReport*> of_command(const std::vector<EvidenceReport>& reports, const std::string& command, const std::string& subject = {});
+std::vector<const EvidenceReport*> of_command(const std::vector<EvidenceReport>& reports, const std::string& command,
+                                              const std::string& subject = {});
 
 }  // namespace par5

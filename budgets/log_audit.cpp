@@ -19,8 +19,11 @@ constexpr double kWholeShare = 0.99;         // of the targets or bytes: the dro
 std::string count(double value) { return grouped(std::llround(value)); }
 std::string percent(double share) { return fixed(100 * share, 1) + " %"; }
 
-std::optional<Denominator> denominator_of(const std::optional<PrintedNumber>& loss, const std::optional<PrintedNumber>& bpb) {
-  const auto usable = [](const std::optional<PrintedNumber>& number) { return number && number->value > 0 && number->value < 50 && number->digits >= 0 && number->digits <= 30; };
+std::optional<Denominator> denominator_of(const std::optional<PrintedNumber>& loss,
+                                          const std::optional<PrintedNumber>& bpb) {
+  const auto usable = [](const std::optional<PrintedNumber>& number) {
+    return number && number->value > 0 && number->value < 50 && number->digits >= 0 && number->digits <= 30;
+  };
   if (!usable(loss) || !usable(bpb)) return std::nullopt;
   return back_solve(*loss, *bpb);
 }
@@ -61,11 +64,15 @@ class RecordAudit {
 
   void files() {
     const auto& submission = record_.submission;
-    if (!record_.submission_error.empty()) find("unparsable_json", Severity::error, {record_.submission_file, 0, {}}, record_.submission_error);
+    if (!record_.submission_error.empty())
+      find("unparsable_json", Severity::error, {record_.submission_file, 0, {}}, record_.submission_error);
     else if (submission && !submission->strict)
-      find("unparsable_json", Severity::warning, {record_.submission_file, 0, {}}, "no JSON as it stands: comments, trailing commas or Python's words had to be repaired; it is read all the same");
+      find("unparsable_json", Severity::warning, {record_.submission_file, 0, {}},
+           "no JSON as it stands: comments, trailing commas or Python's words had to be repaired; it is read all the "
+           "same");
     for (const std::string& why : record_.unreadable) note({}, why);
-    for (const std::string& name : record_.side_logs) note({name, 0, {}}, "left out: a log of an ablation or of an older run");
+    for (const std::string& name : record_.side_logs)
+      note({name, 0, {}}, "left out: a log of an ablation or of an older run");
   }
 
   // The results of the runs, of the logs where they have any, else of submission.json.
@@ -78,9 +85,11 @@ class RecordAudit {
         continue;
       }
       // A last line that leaves the loss out: the pair is that of the last one that has it.
-      const auto paired = std::find_if(log.evaluations.rbegin(), log.evaluations.rend(), [](const LogEvaluation& e) { return !e.running && !e.aside && e.loss; });
+      const auto paired = std::find_if(log.evaluations.rbegin(), log.evaluations.rend(),
+                                       [](const LogEvaluation& e) { return !e.running && !e.aside && e.loss; });
       const LogEvaluation& pair = final->loss || paired == log.evaluations.rend() ? *final : *paired;
-      LogScore score{log.seed ? log.seed->value : "", at(log, pair), final->bpb, pair.loss, denominator_of(pair.loss, pair.bpb), final->tokens, final->bytes};
+      LogScore score{log.seed ? log.seed->value : "",     at(log, pair), final->bpb,  pair.loss,
+                     denominator_of(pair.loss, pair.bpb), final->tokens, final->bytes};
       if (!score.targets && log.val_tokens) score.targets = log.val_tokens->value;
       for (const LogEvaluation& e : log.evaluations)
         if (!score.bytes && e.bytes && (!score.targets || e.tokens == score.targets)) score.bytes = e.bytes;
@@ -89,16 +98,24 @@ class RecordAudit {
     for (const LogScore& score : scores_) without.erase(score.where.file);
     const auto& submission = record_.submission;
     if (submission && !submission->bpb && submission->seeds.empty())
-      find("no_val_bpb", Severity::error, {record_.submission_file, 0, {}}, "no number stands under val_bpb or any of its known spellings");
+      find("no_val_bpb", Severity::error, {record_.submission_file, 0, {}},
+           "no number stands under val_bpb or any of its known spellings");
     else if (!submission && record_.submission_error.empty() && scores_.empty())
-      find("no_val_bpb", Severity::error, {without.empty() ? record_.path : *without.begin(), 0, {}}, "no line gives a val_bpb");
+      find("no_val_bpb", Severity::error, {without.empty() ? record_.path : *without.begin(), 0, {}},
+           "no line gives a val_bpb");
     for (const std::string& file : without) note({file, 0, {}}, "no line of it gives a val_bpb");
-    if (!submission || std::any_of(scores_.begin(), scores_.end(), [](const LogScore& score) { return score.denominator.has_value(); })) return;
-    const auto integer = [](const std::optional<Located<double>>& number) { return number ? std::optional(std::llround(std::min(number->value, 9e15))) : std::nullopt; };
-    const auto add = [&](const std::string& seed, const auto& bpb, const auto& loss, const auto& targets, const auto& bytes) {
+    if (!submission || std::any_of(scores_.begin(), scores_.end(),
+                                   [](const LogScore& score) { return score.denominator.has_value(); }))
+      return;
+    const auto integer = [](const std::optional<Located<double>>& number) {
+      return number ? std::optional(std::llround(std::min(number->value, 9e15))) : std::nullopt;
+    };
+    const auto add = [&](const std::string& seed, const auto& bpb, const auto& loss, const auto& targets,
+                         const auto& bytes) {
       if (!bpb) return;
       const auto nats = loss ? std::optional(loss->value) : std::nullopt;
-      scores_.push_back({seed, bpb->place, bpb->value, nats, denominator_of(nats, bpb->value), integer(targets), integer(bytes)});
+      scores_.push_back(
+          {seed, bpb->place, bpb->value, nats, denominator_of(nats, bpb->value), integer(targets), integer(bytes)});
     };
     for (const SeedResult& seed : submission->seeds) add(seed.seed, seed.bpb, seed.loss, seed.tokens, seed.bytes);
     if (submission->seeds.empty()) add("", submission->bpb, submission->loss, submission->tokens, submission->bytes);
@@ -112,12 +129,15 @@ class RecordAudit {
     }
     if (!solved) return;
     const DenominatorMatch match = match_denominator(*solved, registry_);
-    const bool other_split = std::any_of(registry_.splits.begin(), registry_.splits.end(), [&](const KnownSplit& split) {
-      return split.scored && split.scored == score.targets && split.bytes_per_token > 0 && std::abs(solved->bytes_per_token / split.bytes_per_token - 1) <= kNearDenominator;
-    });
+    const bool other_split =
+        std::any_of(registry_.splits.begin(), registry_.splits.end(), [&](const KnownSplit& split) {
+          return split.scored && split.scored == score.targets && split.bytes_per_token > 0 &&
+                 std::abs(solved->bytes_per_token / split.bytes_per_token - 1) <= kNearDenominator;
+        });
     if (match.nearest && match.known.empty() && !other_split) {
       const bool far = match.distance > 0.01;
-      find(far ? "denominator_outlier" : "denominator_fine", far ? Severity::error : Severity::warning, score.where, match.text);
+      find(far ? "denominator_outlier" : "denominator_fine", far ? Severity::error : Severity::warning, score.where,
+           match.text);
     }
     if (match.known.size() > 1) note(score.where, match.text + ": the printed digits do not tell them apart");
     const double width = solved->highest - solved->lowest;
@@ -132,7 +152,8 @@ class RecordAudit {
     audit_.known_bytes.clear();
     if (score.targets) {
       const double targets = static_cast<double>(*score.targets);
-      audit_.known_bytes = registry_.denominators_between(solved->lowest * targets - 0.5, solved->highest * targets + 0.5);
+      audit_.known_bytes =
+          registry_.denominators_between(solved->lowest * targets - 0.5, solved->highest * targets + 0.5);
     }
   }
 
@@ -149,15 +170,20 @@ class RecordAudit {
     }
     if (!lowest || !(high.lowest > low.highest * 1.001)) return;
     find("denominator_mixed", Severity::error, at(log, *highest),
-         "evaluations of one run divide by " + fixed(high.bytes_per_token, 5) + " bytes a token here and by " + fixed(low.bytes_per_token, 5) + " in line " + std::to_string(lowest->line));
+         "evaluations of one run divide by " + fixed(high.bytes_per_token, 5) + " bytes a token here and by " +
+             fixed(low.bytes_per_token, 5) + " in line " + std::to_string(lowest->line));
   }
 
   // The first reason to think that only a part of the text was scored, or of a longer or shorter one.
   void coverage() {
-    const auto partial = [&](Place where, std::string evidence) { find("partial_documents", Severity::error, std::move(where), std::move(evidence)); };
+    const auto partial = [&](Place where, std::string evidence) {
+      find("partial_documents", Severity::error, std::move(where), std::move(evidence));
+    };
     const auto& submission = record_.submission;
-    if (submission && submission->documents && submission->documents->value >= 1 && submission->documents->value < static_cast<double>(registry_.documents))
-      return partial(submission->documents->place, count(submission->documents->value) + " documents, not " + grouped(registry_.documents));
+    if (submission && submission->documents && submission->documents->value >= 1 &&
+        submission->documents->value < static_cast<double>(registry_.documents))
+      return partial(submission->documents->place,
+                     count(submission->documents->value) + " documents, not " + grouped(registry_.documents));
     for (const RunLog& log : record_.logs) {
       const LogEvaluation* final = log.final_evaluation();
       auto documents = log.documents;
@@ -165,22 +191,34 @@ class RecordAudit {
       if (documents && documents->value < registry_.documents)
         return partial(documents->place, grouped(documents->value) + " documents, not " + grouped(registry_.documents));
       if (final && final->running && final->share.value_or(1) < 1)
-        return partial(at(log, *final), "the log ends with a running average after " + percent(*final->share) + " of the text");
+        return partial(at(log, *final),
+                       "the log ends with a running average after " + percent(*final->share) + " of the text");
     }
     for (const LogScore& score : scores_) {
       if (score.bytes && static_cast<double>(*score.bytes) < kWholeShare * static_cast<double>(registry_.charged_bytes))
-        return partial(score.where, grouped(*score.bytes) + " bytes were scored, " + percent(static_cast<double>(*score.bytes) / static_cast<double>(registry_.charged_bytes)) + " of the set");
+        return partial(score.where,
+                       grouped(*score.bytes) + " bytes were scored, " +
+                           percent(static_cast<double>(*score.bytes) / static_cast<double>(registry_.charged_bytes)) +
+                           " of the set");
       if (!score.targets) continue;
       const auto targets = static_cast<double>(*score.targets);
       for (const KnownSplit& split : registry_.splits)
-        if (split.scored == score.targets) note(score.where, grouped(*score.targets) + " targets are those of " + split.name);
-      const DenominatorMatch match = score.denominator ? match_denominator(*score.denominator, registry_) : DenominatorMatch{};
+        if (split.scored == score.targets)
+          note(score.where, grouped(*score.targets) + " targets are those of " + split.name);
+      const DenominatorMatch match =
+          score.denominator ? match_denominator(*score.denominator, registry_) : DenominatorMatch{};
       if (!match.known.empty() && match.known[0]->targets()) {
         const auto whole = static_cast<double>(*match.known[0]->targets());
-        if (targets < kWholeShare * whole) return partial(score.where, grouped(*score.targets) + " targets, " + percent(targets / whole) + " of the " + count(whole) + " that " + match.known[0]->name + " has");
-      } else if (score.denominator && score.denominator->highest * targets < kWholeShare * static_cast<double>(registry_.charged_bytes)) {
-        return partial(score.where, grouped(*score.targets) + " targets of " + fixed(score.denominator->bytes_per_token, 3) + " bytes are " +
-                                        percent(score.denominator->bytes_per_token * targets / static_cast<double>(registry_.charged_bytes)) + " of the set");
+        if (targets < kWholeShare * whole)
+          return partial(score.where, grouped(*score.targets) + " targets, " + percent(targets / whole) + " of the " +
+                                          count(whole) + " that " + match.known[0]->name + " has");
+      } else if (score.denominator &&
+                 score.denominator->highest * targets < kWholeShare * static_cast<double>(registry_.charged_bytes)) {
+        return partial(
+            score.where,
+            grouped(*score.targets) + " targets of " + fixed(score.denominator->bytes_per_token, 3) + " bytes are " +
+                percent(score.denominator->bytes_per_token * targets / static_cast<double>(registry_.charged_bytes)) +
+                " of the set");
       }
     }
     headline_is_running();
@@ -201,24 +239,33 @@ class RecordAudit {
         only = &log;
         running = &evaluation;
       }
-    if (running) find("partial_documents", Severity::error, at(*only, *running), "the headline " + shortest(headline.value) + " is a running average after " + percent(*running->share) + " of the text");
+    if (running)
+      find("partial_documents", Severity::error, at(*only, *running),
+           "the headline " + shortest(headline.value) + " is a running average after " + percent(*running->share) +
+               " of the text");
   }
 
   void over_cap(const Located<double>& total, const std::string& what, Severity severity = Severity::error) {
     if (total.value <= static_cast<double>(rules_.cap_bytes)) return;
-    find("size_over_cap", severity, total.place, what + count(total.value) + " bytes, " + count(total.value - static_cast<double>(rules_.cap_bytes)) + " over the cap of " + grouped(static_cast<std::int64_t>(rules_.cap_bytes)));
+    find("size_over_cap", severity, total.place,
+         what + count(total.value) + " bytes, " + count(total.value - static_cast<double>(rules_.cap_bytes)) +
+             " over the cap of " + grouped(static_cast<std::int64_t>(rules_.cap_bytes)));
   }
 
   void sizes() {
     if (const auto& submission = record_.submission) {
-      if (submission->total_bytes) over_cap(*submission->total_bytes, "");
-      else if (submission->code_bytes && submission->model_bytes) over_cap({submission->code_bytes->value + submission->model_bytes->value, submission->model_bytes->place}, "code and model: ");
+      if (submission->total_bytes)
+        over_cap(*submission->total_bytes, "");
+      else if (submission->code_bytes && submission->model_bytes)
+        over_cap({submission->code_bytes->value + submission->model_bytes->value, submission->model_bytes->place},
+                 "code and model: ");
       else
         for (const Located<double>& size : submission->sizes) {
           std::string name = size.place.key;
           for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
           const auto has = [&](const char* word) { return name.find(word) != std::string::npos; };
-          if ((has("total") || has("artifact") || has("submission")) && !has("raw") && !has("uncompressed") && !has("limit") && !has("cap") && !has("budget") && !has("token")) {
+          if ((has("total") || has("artifact") || has("submission")) && !has("raw") && !has("uncompressed") &&
+              !has("limit") && !has("cap") && !has("budget") && !has("token")) {
             over_cap(size, "");
             break;
           }
@@ -228,9 +275,14 @@ class RecordAudit {
     }
     for (const RunLog& log : record_.logs) {
       if (!log.total_bytes) continue;
-      const auto smallest = std::min_element(log.all_totals.begin(), log.all_totals.end(), [](const auto& a, const auto& b) { return a.value < b.value; });
+      const auto smallest = std::min_element(log.all_totals.begin(), log.all_totals.end(),
+                                             [](const auto& a, const auto& b) { return a.value < b.value; });
       const bool one_fits = smallest->value <= static_cast<double>(rules_.cap_bytes);
-      over_cap(*log.total_bytes, one_fits ? "the last total of the log (" + to_string(smallest->place) + " has " + count(smallest->value) + "): " : "", one_fits ? Severity::warning : Severity::error);
+      over_cap(*log.total_bytes,
+               one_fits ? "the last total of the log (" + to_string(smallest->place) + " has " +
+                              count(smallest->value) + "): "
+                        : "",
+               one_fits ? Severity::warning : Severity::error);
     }
   }
 
@@ -271,8 +323,11 @@ class RecordAudit {
     if (!candidates.empty())
       for (const auto& [seed, bpb] : candidates[0]) names.insert(seed);
     if (names.size() > 1 || (submission && submission->seed_count.value_or(1) > 1)) return;
-    const bool one = submission ? names.size() == 1 || submission->seed_count == 1 : names.size() == 1 && candidates[0].size() > 1;
-    if (one) find("single_seed", Severity::warning, submission ? Place{record_.submission_file, 0, {}} : scores_[0].where, "results of one seed alone; usual are three");
+    const bool one =
+        submission ? names.size() == 1 || submission->seed_count == 1 : names.size() == 1 && candidates[0].size() > 1;
+    if (one)
+      find("single_seed", Severity::warning, submission ? Place{record_.submission_file, 0, {}} : scores_[0].where,
+           "results of one seed alone; usual are three");
   }
 
   void seeds() {
@@ -289,9 +344,12 @@ class RecordAudit {
       for (const auto& [seed, bpb] : scores) sum += bpb;
       const double away = std::abs(headline.value - sum / static_cast<double>(scores.size()));
       if (away <= rounding) return;  // the mean, to its last digit
-      const auto least = std::min_element(scores.begin(), scores.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-      if (std::abs(headline.value - least->second) <= rounding && !best) best = &scores;
-      else if (away <= kHeadlineTolerance) return;
+      const auto least = std::min_element(scores.begin(), scores.end(),
+                                          [](const auto& a, const auto& b) { return a.second < b.second; });
+      if (std::abs(headline.value - least->second) <= rounding && !best)
+        best = &scores;
+      else if (away <= kHeadlineTolerance)
+        return;
     }
     if (candidates.empty()) return;
     const Scores& scores = best ? *best : candidates[0];
@@ -299,34 +357,49 @@ class RecordAudit {
     std::vector<std::string> shown;
     for (const auto& [seed, bpb] : scores) sum += bpb, shown.push_back(shortest(bpb));
     const double mean = sum / static_cast<double>(scores.size());
-    const std::string evidence = "the headline is " + shortest(headline.value) + ", the mean of " + join(shown, ", ") + " is " + fixed(mean, 6);
-    if (std::abs(headline.value - mean) > kHeadlineTolerance) find("headline_not_seed_mean", Severity::error, submission->bpb->place, evidence);
-    if (best) find("headline_is_best_seed", Severity::warning, submission->bpb->place, evidence + "; it equals the best of them");
+    const std::string evidence =
+        "the headline is " + shortest(headline.value) + ", the mean of " + join(shown, ", ") + " is " + fixed(mean, 6);
+    if (std::abs(headline.value - mean) > kHeadlineTolerance)
+      find("headline_not_seed_mean", Severity::error, submission->bpb->place, evidence);
+    if (best)
+      find("headline_is_best_seed", Severity::warning, submission->bpb->place,
+           evidence + "; it equals the best of them");
   }
 
-  void over_time(const char* id, const Located<double>& time, const std::optional<double>& limit, const std::string& what) {
+  void over_time(const char* id, const Located<double>& time, const std::optional<double>& limit,
+                 const std::string& what) {
     if (!limit || time.value <= *limit + rules_.tolerance_seconds) return;
-    find(id, Severity::error, time.place, what + " took " + fixed(time.value, 3) + " s of " + shortest(*limit) + " s (tolerance " + shortest(rules_.tolerance_seconds) + " s)");
+    find(id, Severity::error, time.place,
+         what + " took " + fixed(time.value, 3) + " s of " + shortest(*limit) + " s (tolerance " +
+             shortest(rules_.tolerance_seconds) + " s)");
   }
 
   void times() {
     if (claims_no_record(record_)) {
-      if (rules_.train_seconds || rules_.eval_seconds) note({record_.submission_file, 0, {}}, "a track without time limits: times are not compared");
+      if (rules_.train_seconds || rules_.eval_seconds)
+        note({record_.submission_file, 0, {}}, "a track without time limits: times are not compared");
       return;
     }
     bool train = false, eval = false;  // of the logs
     for (const RunLog& log : record_.logs) {
-      if (log.train_seconds) over_time("train_time_over", *log.train_seconds, rules_.train_seconds, "training"), train = true;
-      if (log.process_seconds) over_time("eval_time_over", *log.process_seconds, rules_.eval_seconds, "the evaluating process"), eval = true;
-      else if (log.eval_seconds) over_time("eval_time_over", *log.eval_seconds, rules_.eval_seconds, "evaluation"), eval = true;
+      if (log.train_seconds)
+        over_time("train_time_over", *log.train_seconds, rules_.train_seconds, "training"), train = true;
+      if (log.process_seconds)
+        over_time("eval_time_over", *log.process_seconds, rules_.eval_seconds, "the evaluating process"), eval = true;
+      else if (log.eval_seconds)
+        over_time("eval_time_over", *log.eval_seconds, rules_.eval_seconds, "evaluation"), eval = true;
     }
     const auto& submission = record_.submission;
     if (!submission) return;
-    if (!train && submission->train_seconds) over_time("train_time_over", *submission->train_seconds, rules_.train_seconds, "training");
-    if (!eval && submission->eval_seconds) over_time("eval_time_over", *submission->eval_seconds, rules_.eval_seconds, "evaluation");
+    if (!train && submission->train_seconds)
+      over_time("train_time_over", *submission->train_seconds, rules_.train_seconds, "training");
+    if (!eval && submission->eval_seconds)
+      over_time("eval_time_over", *submission->eval_seconds, rules_.eval_seconds, "evaluation");
     for (const SeedResult& seed : submission->seeds) {
-      if (!train && seed.train_seconds) over_time("train_time_over", *seed.train_seconds, rules_.train_seconds, "training of seed " + seed.seed);
-      if (!eval && seed.eval_seconds) over_time("eval_time_over", *seed.eval_seconds, rules_.eval_seconds, "evaluation of seed " + seed.seed);
+      if (!train && seed.train_seconds)
+        over_time("train_time_over", *seed.train_seconds, rules_.train_seconds, "training of seed " + seed.seed);
+      if (!eval && seed.eval_seconds)
+        over_time("eval_time_over", *seed.eval_seconds, rules_.eval_seconds, "evaluation of seed " + seed.seed);
     }
   }
 
@@ -334,9 +407,12 @@ class RecordAudit {
     const RunLog* first = nullptr;
     for (const RunLog& log : record_.logs) {
       if (log.evaluations.empty()) continue;
-      if (!first) first = &log;
+      if (!first)
+        first = &log;
       else if (const auto differs = different_setting(first->config, log.config))
-        return note({log.file, 0, differs->name}, "not of one configuration: " + differs->name + " is " + differs->first + " in " + first->file + " and " + differs->second + " here");
+        return note({log.file, 0, differs->name}, "not of one configuration: " + differs->name + " is " +
+                                                      differs->first + " in " + first->file + " and " +
+                                                      differs->second + " here");
     }
   }
 
@@ -379,9 +455,14 @@ Result<LogAudit> audit_logs(const LogAuditRequest& request, const RuleSet& rules
   P5_TRY(const Registry registry, request.registry.empty() ? load_registry() : read_registry(request.registry));
   P5_TRY(const std::vector<RecordFolder> records, read_records(request.paths));
   for (const RecordFolder& record : records) RecordAudit(record, rules, registry, audit).run();
-  const auto has = [&](Severity severity) { return std::any_of(audit.findings.begin(), audit.findings.end(), [&](const LogFinding& finding) { return finding.severity == severity; }); };
+  const auto has = [&](Severity severity) {
+    return std::any_of(audit.findings.begin(), audit.findings.end(),
+                       [&](const LogFinding& finding) { return finding.severity == severity; });
+  };
   const bool open = !audit.denominator || audit.known.size() != 1;
-  audit.verdict = has(Severity::error) ? Verdict::fail : open || has(Severity::warning) ? Verdict::unknown : Verdict::pass;
+  audit.verdict = has(Severity::error)             ? Verdict::fail
+                  : open || has(Severity::warning) ? Verdict::unknown
+                                                   : Verdict::pass;
   return audit;
 }
 

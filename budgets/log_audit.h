@@ -1,6 +1,6 @@
-// A screen of what people write about a run: training logs and submission.json files, alone or as record folders. It needs
-// neither model nor data, only printed numbers; so it can find that they contradict each other or what is known, and can
-// never show that they are true.
+// A screen of what people write about a run: training logs and submission.json files, alone or as record folders. It
+// needs neither model nor data, only printed numbers; so it can find that they contradict each other or what is known,
+// and can never show that they are true.
 #pragma once
 
 #include <cstdint>
@@ -47,8 +47,8 @@ struct LogScore {
 };
 
 struct LogAudit {
-  // fail: a finding of severity error. unknown: warnings, several known tokenizers that fit, or nothing to solve a denominator
-  // from. pass: none of these.
+  // fail: a finding of severity error. unknown: warnings, several known tokenizers that fit, or nothing to solve a
+  // denominator from. pass: none of these.
   Verdict verdict = Verdict::unknown;
   std::vector<LogFinding> findings;
   std::vector<LogNote> notes;
@@ -56,15 +56,15 @@ struct LogAudit {
   // Of the scores' denominators the one with the narrowest interval, and what it matches.
   std::optional<Denominator> denominator;
   Place denominator_place;
-  std::string denominator_text;             // what it matches, in one sentence
-  std::vector<std::string> known;           // tokenizers within 0.1 %
+  std::string denominator_text;    // what it matches, in one sentence
+  std::vector<std::string> known;  // tokenizers within 0.1 %
   std::optional<KnownTokenizer> nearest;
-  std::optional<std::int64_t> targets;      // that belong to the denominator
-  std::vector<std::string> known_bytes;     // totals of the registry that denominator · targets leaves
+  std::optional<std::int64_t> targets;   // that belong to the denominator
+  std::vector<std::string> known_bytes;  // totals of the registry that denominator · targets leaves
 };
 
-// Cap, time limits and tolerance are those of `rules`. A path that is not there is an io error; whatever is in the files, the
-// answer is an audit.
+// Cap, time limits and tolerance are those of `rules`. A path that is not there is an io error; whatever is in the
+// files, the answer is an audit.
 Result<LogAudit> audit_logs(const LogAuditRequest& request, const RuleSet& rules);
 
 }  // namespace par5

@@ -62,7 +62,8 @@ class SourceClosure {
     const auto [entry, fresh] = included_.try_emplace(file);
     if (!fresh || !file_exists(join_path(root_, file))) return entry->second;
     std::set<std::string> all;
-    for (const std::string& include : quoted_includes(read_text_file(join_path(root_, file), kMostSourceBytes).value_or(""))) {
+    for (const std::string& include :
+         quoted_includes(read_text_file(join_path(root_, file), kMostSourceBytes).value_or(""))) {
       all.insert(include);
       const std::set<std::string> further = included(include);
       all.insert(further.begin(), further.end());
@@ -90,12 +91,14 @@ class SourceClosure {
 std::uint64_t xz_size(const std::string& bytes) {
   lzma_options_lzma options{};
   lzma_lzma_preset(&options, 9);
-  options.dict_size = static_cast<std::uint32_t>(std::clamp<std::size_t>(bytes.size(), LZMA_DICT_SIZE_MIN, std::size_t{1} << 26));
+  options.dict_size =
+      static_cast<std::uint32_t>(std::clamp<std::size_t>(bytes.size(), LZMA_DICT_SIZE_MIN, std::size_t{1} << 26));
   lzma_filter filters[] = {{LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, nullptr}};
   std::vector<std::uint8_t> out(lzma_stream_buffer_bound(bytes.size()));
   std::size_t size = 0;
-  const lzma_ret status = lzma_stream_buffer_encode(filters, LZMA_CHECK_CRC32, nullptr, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(),
-                                                    out.data(), &size, out.size());
+  const lzma_ret status =
+      lzma_stream_buffer_encode(filters, LZMA_CHECK_CRC32, nullptr, reinterpret_cast<const std::uint8_t*>(bytes.data()),
+                                bytes.size(), out.data(), &size, out.size());
   return status == LZMA_OK ? size : bytes.size();
 }
 
@@ -117,7 +120,8 @@ OwnCode count(const std::string& root, const std::map<std::string, std::string>&
   return code;
 }
 
-Status read_all(const std::string& root, const std::string& prefix, int depth, std::map<std::string, std::string>& files) {
+Status read_all(const std::string& root, const std::string& prefix, int depth,
+                std::map<std::string, std::string>& files) {
   P5_TRY(const auto names, list_folder(join_path(root, prefix)));
   for (const std::string& name : names) {
     const std::string file = prefix.empty() ? name : join_path(prefix, name);
@@ -153,7 +157,8 @@ Result<OwnCode> code_folder(const std::string& root, const std::string& program)
 std::string source_tree_of(const std::string& program) {
   std::string folder = parent_folder(program);
   for (int up = 0; up < 6 && !folder.empty() && folder != "/"; ++up, folder = parent_folder(folder))
-    if (file_exists(join_path(folder, "cmake/folders.cmake")) && file_exists(join_path(folder, "VERSION"))) return folder;
+    if (file_exists(join_path(folder, "cmake/folders.cmake")) && file_exists(join_path(folder, "VERSION")))
+      return folder;
   return "";
 }
 
@@ -169,7 +174,8 @@ Result<std::uint64_t> loadable_bytes(const std::string& program) {
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr segment{};
     const std::uint64_t at = header.e_phoff + std::uint64_t{i} * header.e_phentsize;
-    if (header.e_phentsize < sizeof segment || at > bytes.size() || bytes.size() - at < sizeof segment) return bad_data("'" + program + "' has a damaged program header", program, at);
+    if (header.e_phentsize < sizeof segment || at > bytes.size() || bytes.size() - at < sizeof segment)
+      return bad_data("'" + program + "' has a damaged program header", program, at);
     std::memcpy(&segment, bytes.data() + at, sizeof segment);
     if (segment.p_type == PT_LOAD) end = std::max<std::uint64_t>(end, segment.p_offset + segment.p_filesz);
   }

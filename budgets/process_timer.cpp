@@ -58,7 +58,8 @@ void write_all(int descriptor, std::string_view bytes) {
 // Passes output on and notes when markers come by.
 class MarkerWatch {
  public:
-  MarkerWatch(const TimedCommand& command, Clock::time_point start) : command_(command), start_(start), seen_(command.markers.size()) {}
+  MarkerWatch(const TimedCommand& command, Clock::time_point start)
+      : command_(command), start_(start), seen_(command.markers.size()) {}
 
   void pump(int output, int errors) {
     std::array<pollfd, 2> ends = {{{output, POLLIN, 0}, {errors, POLLIN, 0}}};
@@ -88,11 +89,15 @@ class MarkerWatch {
   void finish(double wall, Receipt& receipt) const {
     std::vector<Phase> begun = {{"start-up", 0, 0}};
     for (std::size_t i = 0; i < seen_.size(); ++i) {
-      if (seen_[i]) begun.push_back({command_.markers[i].first, *seen_[i], 0});
-      else receipt.missing_markers.push_back(command_.markers[i].first);
+      if (seen_[i])
+        begun.push_back({command_.markers[i].first, *seen_[i], 0});
+      else
+        receipt.missing_markers.push_back(command_.markers[i].first);
     }
-    std::stable_sort(begun.begin(), begun.end(), [](const Phase& a, const Phase& b) { return a.begin_seconds < b.begin_seconds; });
-    for (std::size_t i = 0; i < begun.size(); ++i) begun[i].seconds = (i + 1 < begun.size() ? begun[i + 1].begin_seconds : wall) - begun[i].begin_seconds;
+    std::stable_sort(begun.begin(), begun.end(),
+                     [](const Phase& a, const Phase& b) { return a.begin_seconds < b.begin_seconds; });
+    for (std::size_t i = 0; i < begun.size(); ++i)
+      begun[i].seconds = (i + 1 < begun.size() ? begun[i + 1].begin_seconds : wall) - begun[i].begin_seconds;
     receipt.phases = std::move(begun);
   }
 
@@ -125,7 +130,9 @@ bool write_file_raw(const char* path, const char* text) {
 int leave_network(const char* uid_map, const char* gid_map) {
   if (::unshare(CLONE_NEWNET) == 0) return 0;
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return errno;
-  if (!write_file_raw("/proc/self/setgroups", "deny") || !write_file_raw("/proc/self/uid_map", uid_map) || !write_file_raw("/proc/self/gid_map", gid_map)) return EPERM;
+  if (!write_file_raw("/proc/self/setgroups", "deny") || !write_file_raw("/proc/self/uid_map", uid_map) ||
+      !write_file_raw("/proc/self/gid_map", gid_map))
+    return EPERM;
   return 0;
 }
 
@@ -151,7 +158,8 @@ struct ChildSetup {
   };
   // The parent attaches first.
   char go = 0;
-  while (::read(setup.ready->read_end(), &go, 1) < 0 && errno == EINTR) {}
+  while (::read(setup.ready->read_end(), &go, 1) < 0 && errno == EINTR) {
+  }
   if (setup.output->write_end() >= 0) {
     ::dup2(setup.output->write_end(), STDOUT_FILENO);
     ::dup2(setup.errors->write_end(), STDERR_FILENO);
@@ -160,7 +168,8 @@ struct ChildSetup {
   }
   for (const int signal : {SIGINT, SIGTERM, SIGPIPE}) ::signal(signal, SIG_DFL);
   if (setup.command->offline)
-    if (const int error = leave_network(setup.uid_map.c_str(), setup.gid_map.c_str())) fail(Failure::Step::network, error);
+    if (const int error = leave_network(setup.uid_map.c_str(), setup.gid_map.c_str()))
+      fail(Failure::Step::network, error);
   if (setup.trace && go == 't')
     if (const int error = install_trace_filter()) fail(Failure::Step::filter, error);
   ::execvp(setup.arguments[0], setup.arguments.data());
@@ -177,16 +186,22 @@ Result<TraceResult> wait_untraced(pid_t child, const std::function<void()>& inte
   return result;
 }
 
-double seconds_of(const timeval& time) { return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec); }
+double seconds_of(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+}
 
 void fill_from_trace(const TraceResult& trace, bool offline, Receipt& receipt) {
   receipt.files_opened.emplace();
   for (const auto& [path, file] : trace.files) receipt.files_opened->push_back({path, file.written, file.executed});
   receipt.peers.assign(trace.peers.begin(), trace.peers.end());
-  if (!trace.peers.empty()) receipt.network = Receipt::Network::used;
-  else if (offline) receipt.network = Receipt::Network::off;
-  else if (!trace.internet_sockets) receipt.network = Receipt::Network::unused;
-  else receipt.unknown_because = "an internet socket was made and no connection seen";
+  if (!trace.peers.empty())
+    receipt.network = Receipt::Network::used;
+  else if (offline)
+    receipt.network = Receipt::Network::off;
+  else if (!trace.internet_sockets)
+    receipt.network = Receipt::Network::unused;
+  else
+    receipt.unknown_because = "an internet socket was made and no connection seen";
   if (!trace.blind.empty()) {
     receipt.unknown_because = trace.blind;
     receipt.files_opened.reset();
@@ -196,7 +211,8 @@ void fill_from_trace(const TraceResult& trace, bool offline, Receipt& receipt) {
 
 Result<Receipt> run_once(const TimedCommand& command, bool traced) {
   Pipe ready, failure, output, errors;
-  if (!ready.open() || !failure.open() || (!command.markers.empty() && (!output.open() || !errors.open()))) return io_failure("cannot make a pipe", {}, errno);
+  if (!ready.open() || !failure.open() || (!command.markers.empty() && (!output.open() || !errors.open())))
+    return io_failure("cannot make a pipe", {}, errno);
   ChildSetup setup{{}, &command, &ready, &failure, &output, &errors, {}, {}, traced};
   for (const std::string& argument : command.arguments) setup.arguments.push_back(const_cast<char*>(argument.c_str()));
   setup.arguments.push_back(nullptr);
@@ -245,7 +261,8 @@ Result<Receipt> run_once(const TimedCommand& command, bool traced) {
       again.unknown_because = "the system does not allow a seccomp filter: " + std::string(std::strerror(told.error));
       return again;
     }
-    if (told.step == Failure::Step::network) return io_failure("cannot run the command without a network here", {}, told.error);
+    if (told.step == Failure::Step::network)
+      return io_failure("cannot run the command without a network here", {}, told.error);
     if (told.error == ENOENT) return missing_tool("there is no program '" + command.arguments[0] + "'");
     return io_failure("cannot start '" + command.arguments[0] + "'", command.arguments[0], told.error);
   }
@@ -266,10 +283,14 @@ Result<Receipt> run_once(const TimedCommand& command, bool traced) {
 
 std::string_view network_name(Receipt::Network network) {
   switch (network) {
-    case Receipt::Network::off: return "off";
-    case Receipt::Network::unused: return "unused";
-    case Receipt::Network::used: return "used";
-    case Receipt::Network::unknown: return "unknown";
+    case Receipt::Network::off:
+      return "off";
+    case Receipt::Network::unused:
+      return "unused";
+    case Receipt::Network::used:
+      return "used";
+    case Receipt::Network::unknown:
+      return "unknown";
   }
   return "unknown";
 }
@@ -280,18 +301,29 @@ Result<Receipt> run_timed(const TimedCommand& command) {
 }
 
 Json receipt_json(const Receipt& receipt) {
-  Json object = {{"schema", 1}, {"command", "time"}, {"arguments", receipt.arguments}, {"folder", receipt.folder}, {"exit_status", receipt.exit_status},
-                 {"wall_seconds", receipt.wall_seconds}, {"cpu_seconds", receipt.cpu_seconds}, {"peak_bytes", receipt.peak_bytes}};
+  Json object = {{"schema", 1},
+                 {"command", "time"},
+                 {"arguments", receipt.arguments},
+                 {"folder", receipt.folder},
+                 {"exit_status", receipt.exit_status},
+                 {"wall_seconds", receipt.wall_seconds},
+                 {"cpu_seconds", receipt.cpu_seconds},
+                 {"peak_bytes", receipt.peak_bytes}};
   object["phases"] = Json::array();
-  for (const Phase& phase : receipt.phases) object["phases"].push_back({{"name", phase.name}, {"begin_seconds", phase.begin_seconds}, {"seconds", phase.seconds}});
+  for (const Phase& phase : receipt.phases)
+    object["phases"].push_back(
+        {{"name", phase.name}, {"begin_seconds", phase.begin_seconds}, {"seconds", phase.seconds}});
   object["missing_phases"] = receipt.missing_markers;
   object["files_opened"] = nullptr;
   if (receipt.files_opened) {
     object["files_opened"] = Json::array();
-    for (const Receipt::File& file : *receipt.files_opened) object["files_opened"].push_back({{"path", file.path}, {"written", file.written}, {"executed", file.executed}});
+    for (const Receipt::File& file : *receipt.files_opened)
+      object["files_opened"].push_back({{"path", file.path}, {"written", file.written}, {"executed", file.executed}});
   }
   Json network = {{"state", network_name(receipt.network)}, {"peers", receipt.peers}};
-  network["used"] = receipt.network == Receipt::Network::unknown ? Json(nullptr) : receipt.network == Receipt::Network::off ? Json("off") : Json(receipt.network == Receipt::Network::used);
+  network["used"] = receipt.network == Receipt::Network::unknown ? Json(nullptr)
+                    : receipt.network == Receipt::Network::off   ? Json("off")
+                                                                 : Json(receipt.network == Receipt::Network::used);
   object["network"] = std::move(network);
   object["unknown_because"] = receipt.unknown_because.empty() ? Json(nullptr) : Json(receipt.unknown_because);
   return object;

@@ -32,7 +32,7 @@ constexpr std::uint32_t kArchitecture = 0;  // every call looks foreign, and the
 
 constexpr long kTraced[] = {
 #ifdef SYS_open
-    SYS_open, SYS_creat,
+    SYS_open,   SYS_creat,
 #endif
     SYS_openat, SYS_openat2, SYS_socket, SYS_connect, SYS_sendto, SYS_io_uring_setup,
 };
@@ -54,8 +54,10 @@ bool opens(std::uint64_t number) {
 // "address:port" of an internet address in another process's memory; empty for other families (and unreadable memory).
 std::string internet_peer(pid_t pid, std::uint64_t address, std::uint64_t length) {
   sockaddr_storage storage{};
-  iovec here{&storage, std::min<std::size_t>(length, sizeof storage)}, there{reinterpret_cast<void*>(address), here.iov_len};
-  if (address == 0 || ::process_vm_readv(pid, &here, 1, &there, 1, 0) < static_cast<ssize_t>(sizeof(sa_family_t))) return {};
+  iovec here{&storage, std::min<std::size_t>(length, sizeof storage)},
+      there{reinterpret_cast<void*>(address), here.iov_len};
+  if (address == 0 || ::process_vm_readv(pid, &here, 1, &there, 1, 0) < static_cast<ssize_t>(sizeof(sa_family_t)))
+    return {};
   char text[INET6_ADDRSTRLEN] = {};
   if (storage.ss_family == AF_INET) {
     const auto* peer = reinterpret_cast<const sockaddr_in*>(&storage);
@@ -126,9 +128,11 @@ class Follower {
   // A traced call begins. True: its result is wanted.
   bool enter(pid_t pid) {
     __ptrace_syscall_info info{};
-    if (::ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) <= 0 || info.op != PTRACE_SYSCALL_INFO_SECCOMP) return blind("a system call could not be read");
+    if (::ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) <= 0 || info.op != PTRACE_SYSCALL_INFO_SECCOMP)
+      return blind("a system call could not be read");
     if (info.seccomp.ret_data == kForeign) return blind("code of another architecture ran");
-    const std::uint64_t number = info.seccomp.nr, *arguments = reinterpret_cast<const std::uint64_t*>(info.seccomp.args);
+    const std::uint64_t number = info.seccomp.nr,
+                        *arguments = reinterpret_cast<const std::uint64_t*>(info.seccomp.args);
     if (opens(number)) {
       std::uint64_t flags = 0;
 #ifdef SYS_open
@@ -191,7 +195,8 @@ int install_trace_filter() {
   code[n++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE | kForeign);
   code[n++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr));
   for (std::size_t i = 0; i < kTracedCount; ++i)
-    code[n++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(kTraced[i]), static_cast<std::uint8_t>(kTracedCount - i), 0);
+    code[n++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(kTraced[i]),
+                         static_cast<std::uint8_t>(kTracedCount - i), 0);
   code[n++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
   code[n++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE);
   const sock_fprog program{static_cast<unsigned short>(n), code};
@@ -201,11 +206,14 @@ int install_trace_filter() {
 }
 
 Status attach_trace(pid_t child) {
-  constexpr std::uintptr_t kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACESECCOMP | PTRACE_O_TRACEEXEC | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE;
+  constexpr std::uintptr_t kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACESECCOMP | PTRACE_O_TRACEEXEC |
+                                      PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE;
   if (trace(PTRACE_SEIZE, child, kOptions) != 0) return io_failure("the system does not allow tracing", {}, errno);
   return {};
 }
 
-Result<TraceResult> follow_trace(pid_t child, const std::function<void()>& interrupted) { return Follower(child).run(interrupted); }
+Result<TraceResult> follow_trace(pid_t child, const std::function<void()>& interrupted) {
+  return Follower(child).run(interrupted);
+}
 
 }  // namespace par5

@@ -12,19 +12,24 @@
 namespace par5 {
 namespace {
 
-bool holds(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+bool holds(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 // Reads the keys of one table; every key that was not asked for is an error in the end.
 class Section {
  public:
-  Section(const toml::table& whole, std::string name, const std::string& rules) : name_(std::move(name)), rules_(rules) {
+  Section(const toml::table& whole, std::string name, const std::string& rules)
+      : name_(std::move(name)), rules_(rules) {
     table_ = name_.empty() ? &whole : whole[name_].as_table();
   }
 
   template <class T>
   void read(const char* key, T& into, bool required = false) {
-    if (auto value = take<T>(key)) into = *value;
-    else if (required && !failure_) fail("the rule set '" + rules_ + "' needs " + path(key), path(key));
+    if (auto value = take<T>(key))
+      into = *value;
+    else if (required && !failure_)
+      fail("the rule set '" + rules_ + "' needs " + path(key), path(key));
   }
   template <class T>
   void read(const char* key, std::optional<T>& into) {
@@ -37,11 +42,13 @@ class Section {
     into.clear();
     for (std::size_t i = 0; list && i < list->size(); ++i)
       if (const auto text = (*list)[i].value<std::string>()) into.push_back(*text);
-    if (!list || into.size() != list->size()) fail(path(key) + " in the rule set '" + rules_ + "' must be a list of texts", path(key));
+    if (!list || into.size() != list->size())
+      fail(path(key) + " in the rule set '" + rules_ + "' must be a list of texts", path(key));
   }
   void one_of(const char* key, std::string& into, const std::vector<std::string>& choices) {
     read(key, into);
-    if (!holds(choices, into)) fail(path(key) + " in the rule set '" + rules_ + "' must be one of " + join(choices, ", "), path(key));
+    if (!holds(choices, into))
+      fail(path(key) + " in the rule set '" + rules_ + "' must be one of " + join(choices, ", "), path(key));
   }
 
   Status finish(const std::vector<std::string>& sections = {}) {
@@ -51,7 +58,8 @@ class Section {
       if (holds(known, std::string(key.str()))) continue;
       const std::string near = nearest_name(key.str(), known);
       return usage_error("unknown key '" + path(std::string(key.str())) + "' in the rule set '" + rules_ + "'" +
-                             (near.empty() ? "" : "; did you mean '" + path(near) + "'?"), path(std::string(key.str())));
+                             (near.empty() ? "" : "; did you mean '" + path(near) + "'?"),
+                         path(std::string(key.str())));
     }
     if (failure_) return tl::unexpected(*failure_);
     return {};
@@ -86,7 +94,8 @@ Status check_ids(const std::vector<std::string>& ids, const std::string& rules) 
   for (const RuleTitle& rule : all_rules()) known.emplace_back(rule.id);
   for (const std::string& id : ids) {
     if (holds(known, id)) continue;
-    return usage_error("there is no rule '" + id + "' (in the rule set '" + rules + "'); known: " + join(known, ", "), "rules");
+    return usage_error("there is no rule '" + id + "' (in the rule set '" + rules + "'); known: " + join(known, ", "),
+                       "rules");
   }
   return {};
 }
@@ -98,7 +107,9 @@ Result<RuleSet> parse_rules(std::string_view text, const std::string& name) {
   } catch (const toml::parse_error& error) {
     std::ostringstream place;
     place << error.source().begin;
-    return bad_data("the rule set '" + name + "' is not valid TOML: " + std::string(error.description()) + " at " + place.str(), name);
+    return bad_data(
+        "the rule set '" + name + "' is not valid TOML: " + std::string(error.description()) + " at " + place.str(),
+        name);
   }
   RuleSet rules;
   rules.name = rules.title = name;
@@ -111,7 +122,8 @@ Result<RuleSet> parse_rules(std::string_view text, const std::string& name) {
   top.read("count_tokenizer", rules.count_tokenizer, true);
   top.read("count_helpers", rules.count_helpers);
   P5_OK(top.finish({"code", "time", "validation", "significance", "files", "rules"}));
-  if (cap <= 0) return usage_error("the rule set '" + name + "' needs cap_bytes, a positive number of bytes", "cap_bytes");
+  if (cap <= 0)
+    return usage_error("the rule set '" + name + "' needs cap_bytes, a positive number of bytes", "cap_bytes");
   rules.cap_bytes = static_cast<std::uint64_t>(cap);
 
   Section code(table, "code", name);
@@ -147,7 +159,10 @@ Result<RuleSet> parse_rules(std::string_view text, const std::string& name) {
   P5_OK(files.finish());
   static const std::vector<std::string> kinds = {"readme", "submission", "log", "script", "artifact"};
   for (const std::string& kind : rules.required_files)
-    if (!holds(kinds, kind)) return usage_error("files.required in the rule set '" + name + "' knows " + join(kinds, ", ") + ", not '" + kind + "'", "files.required");
+    if (!holds(kinds, kind))
+      return usage_error(
+          "files.required in the rule set '" + name + "' knows " + join(kinds, ", ") + ", not '" + kind + "'",
+          "files.required");
 
   // A rule set that names no rules asks for what concerns the size.
   rules.required = {"artifact_decodes", "size_is_explained", "S1", "S3"};
@@ -180,8 +195,10 @@ Result<RuleSet> load_rules(const std::string& name_or_path) {
     return parse_rules(text, name_or_path);
   }
   const std::string near = nearest_name(name_or_path, rule_names());
-  return usage_error("there is no rule set '" + name_or_path + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?") +
-                     " Known: " + join(rule_names(), ", ") + "; or name a .toml file", "--rules");
+  return usage_error("there is no rule set '" + name_or_path + "'" +
+                         (near.empty() ? "" : "; did you mean '" + near + "'?") +
+                         " Known: " + join(rule_names(), ", ") + "; or name a .toml file",
+                     "--rules");
 }
 
 const std::vector<RuleTitle>& all_rules() {

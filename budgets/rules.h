@@ -12,23 +12,23 @@
 namespace par5 {
 
 struct RuleSet {
-  std::string name;   // "minigolf", or the path of a user's file
+  std::string name;  // "minigolf", or the path of a user's file
   std::string title;
   std::uint64_t cap_bytes = 0;
   bool count_code = false;
   bool count_tokenizer = false;
   bool count_helpers = true;  // where code counts
 
-  std::string code_verdict = "shipped";  // shipped | raw | wrapped: which count of a script decides
-  std::string own_code_verdict = "raw";  // raw | xz | binary: which count of par5's own source closure decides
+  std::string code_verdict = "shipped";    // shipped | raw | wrapped: which count of a script decides
+  std::string own_code_verdict = "raw";    // raw | xz | binary: which count of par5's own source closure decides
   std::vector<std::string> base_packages;  // need no declaration
 
   std::optional<double> train_seconds, eval_seconds;
   double tolerance_seconds = 0;
   std::string hardware;
 
-  std::optional<std::int64_t> documents;  // of the validation set
-  bool use_registry = false;              // its counts are those of the built-in registry
+  std::optional<std::int64_t> documents;         // of the validation set
+  bool use_registry = false;                     // its counts are those of the built-in registry
   std::optional<std::int64_t> validation_bytes;  // charged, of a user's own set
 
   std::optional<double> margin_nats;  // a record's gain
@@ -37,16 +37,16 @@ struct RuleSet {
   std::optional<double> frontier_p_value;
   int runs = 1;
 
-  std::vector<std::string> required_files;  // kinds: readme | submission | log | script | artifact
+  std::vector<std::string> required_files;              // kinds: readme | submission | log | script | artifact
   std::vector<std::string> required, optional, manual;  // rule ids; the rest does not apply
 
-  bool asks(const std::string& id) const;         // required or optional
+  bool asks(const std::string& id) const;  // required or optional
   bool is_required(const std::string& id) const;
   bool is_manual(const std::string& id) const;
 };
 
-// A built-in rule set by name, or a TOML file by path (a name that holds '/' or ends in ".toml"). Unknown names, keys and rule
-// ids are usage errors with a suggestion.
+// A built-in rule set by name, or a TOML file by path (a name that holds '/' or ends in ".toml"). Unknown names, keys
+// and rule ids are usage errors with a suggestion.
 Result<RuleSet> load_rules(const std::string& name_or_path);
 std::vector<std::string> rule_names();
 

@@ -39,7 +39,8 @@ std::optional<RunResult> from_row(const Json& row, const std::string& source) {
   RunResult result;
   result.source = source;
   result.bpb = *bpb;
-  if (const auto mode = row.find("mode"); mode != row.end() && mode->is_string()) result.mode = mode->get<std::string>();
+  if (const auto mode = row.find("mode"); mode != row.end() && mode->is_string())
+    result.mode = mode->get<std::string>();
   result.targets = integer_at(row, "targets");
   result.seed = integer_at(row, "seed");
   const auto bytes = number_at(row, {"bytes"});
@@ -57,7 +58,8 @@ Result<RunResults> from_submission(const std::string& text, const std::string& p
     run.source = path;
     run.bpb = seed.bpb->value.value;
     if (const auto number = number_from(seed.seed)) run.seed = static_cast<std::int64_t>(*number);
-    if (seed.bytes && seed.tokens && seed.tokens->value > 0) run.bytes_per_token = seed.bytes->value / seed.tokens->value;
+    if (seed.bytes && seed.tokens && seed.tokens->value > 0)
+      run.bytes_per_token = seed.bytes->value / seed.tokens->value;
     results.runs.push_back(std::move(run));
   }
   if (submission.bpb && !results.runs.empty()) results.headline = submission.bpb->value.value;
@@ -67,7 +69,10 @@ Result<RunResults> from_submission(const std::string& text, const std::string& p
     run.bpb = submission.bpb->value.value;
     results.runs.push_back(std::move(run));
   }
-  if (results.runs.empty()) return bad_data("'" + path + "' holds no bpb: neither an eval report (`bpb` or `rows[]`) nor a submission (`val_bpb`)", path, std::nullopt, "bpb");
+  if (results.runs.empty())
+    return bad_data(
+        "'" + path + "' holds no bpb: neither an eval report (`bpb` or `rows[]`) nor a submission (`val_bpb`)", path,
+        std::nullopt, "bpb");
   return results;
 }
 
@@ -87,7 +92,8 @@ Result<RunResults> from_json(const std::string& path, const std::string& mode) {
         return results;
       }
     }
-    return bad_data("'" + path + "' has no row of mode '" + mode + "'; it has " + join(modes, ", "), path, std::nullopt, "rows");
+    return bad_data("'" + path + "' has no row of mode '" + mode + "'; it has " + join(modes, ", "), path, std::nullopt,
+                    "rows");
   }
   if (auto single = root.contains("bpb") ? from_row(root, path) : std::nullopt) {
     results.runs.push_back(std::move(*single));
@@ -112,7 +118,12 @@ Result<RunResult> from_metrics(const std::string& folder) {
     const auto bytes = number_at(entry, {"val_bytes"});
     if (bytes && last->targets.value_or(0) > 0) last->bytes_per_token = *bytes / static_cast<double>(*last->targets);
   }
-  if (!last) return bad_data("the run folder '" + folder + "' has neither eval.json nor a validation in metrics.jsonl; train with --val, or evaluate with `par5 eval … --json >" + join_path(folder, "eval.json") + "`", path);
+  if (!last)
+    return bad_data("the run folder '" + folder +
+                        "' has neither eval.json nor a validation in metrics.jsonl; train with --val, or evaluate with "
+                        "`par5 eval … --json >" +
+                        join_path(folder, "eval.json") + "`",
+                    path);
   return *last;
 }
 
@@ -123,7 +134,8 @@ Result<RunResults> from_folder(const std::string& folder, const std::string& mod
     P5_TRY(results, from_json(eval, mode));
   } else {
     P5_TRY(auto last, from_metrics(folder));
-    if (!mode.empty() && mode != last.mode) return bad_data("the run folder '" + folder + "' has a chunked validation only, not mode '" + mode + "'", folder);
+    if (!mode.empty() && mode != last.mode)
+      return bad_data("the run folder '" + folder + "' has a chunked validation only, not mode '" + mode + "'", folder);
     results.runs.push_back(std::move(last));
   }
   for (RunResult& run : results.runs) run.source = folder;

@@ -1,4 +1,5 @@
-// What a run scored, read from whatever holds it: a plain number, the JSON of `par5 eval`, a submission.json, a run folder.
+// What a run scored, read from whatever holds it: a plain number, the JSON of `par5 eval`, a submission.json, a run
+// folder.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +13,11 @@
 namespace par5 {
 
 struct RunResult {
-  std::string source;                     // the path, or the number as it was given
+  std::string source;  // the path, or the number as it was given
   double bpb = 0;
   std::optional<double> bytes_per_token;  // charged bytes per target
   std::optional<std::int64_t> seed;
-  std::string mode;                       // "sliding"; empty where unknown
+  std::string mode;  // "sliding"; empty where unknown
   std::optional<std::int64_t> targets;
   // The effective configuration of a run folder, by key; the seed is left out.
   std::map<std::string, std::string> config;
@@ -28,8 +29,9 @@ struct RunResults {
 };
 
 // Which row of an eval report or run folder is meant; empty: the first.
-// A number is one run. A folder: eval.json if it is there, else the last validation in metrics.jsonl. A JSON file: an eval
-// report (`bpb`, or `rows[]`), or a submission.json in any spelling, with its seeds where it lists them. Nothing to find is bad_data that says what was looked for.
+// A number is one run. A folder: eval.json if it is there, else the last validation in metrics.jsonl. A JSON file: an
+// eval report (`bpb`, or `rows[]`), or a submission.json in any spelling, with its seeds where it lists them. Nothing
+// to find is bad_data that says what was looked for.
 Result<RunResults> read_run_results(const std::string& item, const std::string& mode = {});
 
 // Keys whose values are not the same in all these runs, each with its values: "train.steps: 100, 200".

@@ -13,22 +13,35 @@ namespace {
 
 // Modules and programs by which text reaches the network.
 bool reaches_network(std::string_view module) {
-  static const std::set<std::string_view> names = {"urllib", "requests", "http", "socket", "ftplib", "huggingface_hub", "wandb", "httpx", "aiohttp", "boto3", "smtplib"};
+  static const std::set<std::string_view> names = {"urllib",  "requests",        "http",   "socket",
+                                                   "ftplib",  "huggingface_hub", "wandb",  "httpx",
+                                                   "aiohttp", "boto3",           "smtplib"};
   return names.count(module.substr(0, module.find('.'))) > 0;
 }
 bool is_network_program(std::string_view word) {
-  static const std::set<std::string_view> names = {"wget", "curl", "pip", "pip3", "apt", "apt-get", "git", "ssh", "scp", "rsync", "aws", "gsutil", "huggingface-cli"};
+  static const std::set<std::string_view> names = {"wget", "curl", "pip",   "pip3", "apt",    "apt-get",        "git",
+                                                   "ssh",  "scp",  "rsync", "aws",  "gsutil", "huggingface-cli"};
   return names.count(word) > 0;
 }
 bool starts_process(std::string_view callee) {
-  static const std::set<std::string_view> names = {"subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_call", "subprocess.check_output",
-                                                   "os.system", "os.popen", "os.execv", "os.execvp", "os.spawnv", "pty.spawn"};
+  static const std::set<std::string_view> names = {"subprocess.run",
+                                                   "subprocess.Popen",
+                                                   "subprocess.call",
+                                                   "subprocess.check_call",
+                                                   "subprocess.check_output",
+                                                   "os.system",
+                                                   "os.popen",
+                                                   "os.execv",
+                                                   "os.execvp",
+                                                   "os.spawnv",
+                                                   "pty.spawn"};
   return names.count(callee) > 0;
 }
 
 // Files that are data of a run rather than something the script brings along.
 bool is_counted_kind(const FolderFile& file) {
-  return file.kind == "python" || file.kind == "script" || file.kind == "other" || file.kind == "artifact" || file.kind == "json";
+  return file.kind == "python" || file.kind == "script" || file.kind == "other" || file.kind == "artifact" ||
+         file.kind == "json";
 }
 
 class Closure {
@@ -57,13 +70,16 @@ class Closure {
       if (entry) out_.raw_source += *text;
       return;
     }
-    for (const OpaqueExec& opaque : opened->opaque) out_.unclear.push_back({"exec that cannot be followed: " + opaque.why, {file, opaque.line, {}}});
+    for (const OpaqueExec& opaque : opened->opaque)
+      out_.unclear.push_back({"exec that cannot be followed: " + opaque.why, {file, opaque.line, {}}});
     for (const std::string& name : opened->files) {
       add(name, "executed", {file, 0, {}});
       visited_.insert(name);  // its source is one of the layers
     }
-    if (opened->layers.empty()) out_.raw_source += *text;
-    else out_.raw_source += opened->source;
+    if (opened->layers.empty())
+      out_.raw_source += *text;
+    else
+      out_.raw_source += opened->source;
     scan(file, *text);
     for (const ScriptLayer& layer : opened->layers) scan(file, layer.source);
     if (entry) out_.opened = std::move(*opened);
@@ -72,12 +88,15 @@ class Closure {
   void add(const std::string& name, const char* why, Place place) {
     const FolderFile* file = folder_.find(name);
     if (!file || name == out_.entry || !is_counted_kind(*file)) return;
-    if (std::any_of(out_.helpers.begin(), out_.helpers.end(), [&](const HelperFile& helper) { return helper.name == name; })) return;
+    if (std::any_of(out_.helpers.begin(), out_.helpers.end(),
+                    [&](const HelperFile& helper) { return helper.name == name; }))
+      return;
     out_.helpers.push_back({name, why, std::move(place)});
   }
 
   static void note(std::vector<Located<std::string>>& list, const std::string& value, Place place) {
-    if (std::none_of(list.begin(), list.end(), [&](const Located<std::string>& known) { return known.value == value; })) list.push_back({value, std::move(place)});
+    if (std::none_of(list.begin(), list.end(), [&](const Located<std::string>& known) { return known.value == value; }))
+      list.push_back({value, std::move(place)});
   }
 
   // The file of a local module: "a.b" -> a/b.py or a/b/__init__.py; empty for what is not beside the script.
@@ -97,7 +116,8 @@ class Closure {
       const Place place{file, import.line, {}};
       std::string local = local_module(import.module);
       if (local.empty() && !import.name.empty()) local = local_module(import.module + "." + import.name);
-      if (local.empty() && import.module.find('.') != std::string::npos) local = local_module(import.module.substr(0, import.module.find('.')));
+      if (local.empty() && import.module.find('.') != std::string::npos)
+        local = local_module(import.module.substr(0, import.module.find('.')));
       if (!local.empty()) {
         add(local, "imported", place);
         if (local.ends_with(".py")) visit(local, false);
@@ -107,7 +127,8 @@ class Closure {
       if (reaches_network(import.module)) note(out_.network, import.module, place);
     }
     for (const PythonCall& call : python_calls(*tokens)) {
-      if (call.callee == "importlib.import_module" || call.callee == "__import__" || call.callee == "runpy.run_path") import_by_name(call, file);
+      if (call.callee == "importlib.import_module" || call.callee == "__import__" || call.callee == "runpy.run_path")
+        import_by_name(call, file);
       if (starts_process(call.callee)) process(call, file);
     }
     for (const PythonToken& token : *tokens)
@@ -165,15 +186,19 @@ ScriptClosure read_script_closure(const RecordFolder& folder) { return Closure(f
 
 std::uint64_t wrapped_bytes(const std::string& source) {
   constexpr std::string_view kWrapper =
-      "import lzma as L,base64 as B\nexec(L.decompress(B.b85decode(\"\"),format=L.FORMAT_RAW,filters=[{\"id\":L.FILTER_LZMA2}]))\n";
+      "import lzma as L,base64 as "
+      "B\nexec(L.decompress(B.b85decode(\"\"),format=L.FORMAT_RAW,filters=[{\"id\":L.FILTER_LZMA2}]))\n";
   lzma_options_lzma options{};
   lzma_lzma_preset(&options, 9 | LZMA_PRESET_EXTREME);
   // At most what FORMAT_RAW's reader assumes; a dictionary larger than the text changes nothing.
-  options.dict_size = static_cast<std::uint32_t>(std::clamp<std::size_t>(source.size(), LZMA_DICT_SIZE_MIN, std::size_t{1} << 23));
+  options.dict_size =
+      static_cast<std::uint32_t>(std::clamp<std::size_t>(source.size(), LZMA_DICT_SIZE_MIN, std::size_t{1} << 23));
   const lzma_filter filters[] = {{LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, nullptr}};
   std::vector<std::uint8_t> out(source.size() + source.size() / 16 + 4096);
   std::size_t size = 0;
-  if (lzma_raw_buffer_encode(filters, nullptr, reinterpret_cast<const std::uint8_t*>(source.data()), source.size(), out.data(), &size, out.size()) != LZMA_OK) return source.size();
+  if (lzma_raw_buffer_encode(filters, nullptr, reinterpret_cast<const std::uint8_t*>(source.data()), source.size(),
+                             out.data(), &size, out.size()) != LZMA_OK)
+    return source.size();
   const std::uint64_t groups = size / 4, rest = size % 4;
   return kWrapper.size() + groups * 5 + (rest > 0 ? rest + 1 : 0);
 }

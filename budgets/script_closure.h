@@ -1,5 +1,5 @@
-// What a Python entry script brings along: the source behind its wrappers, the files beside it that it imports, executes or
-// names, the packages it imports, the programs it starts. Found by reading, never by running.
+// What a Python entry script brings along: the source behind its wrappers, the files beside it that it imports,
+// executes or names, the packages it imports, the programs it starts. Found by reading, never by running.
 #pragma once
 
 #include <string>
@@ -20,16 +20,16 @@ struct HelperFile {
 struct ScriptClosure {
   std::string entry;
   OpenedScript opened;
-  std::string raw_source;                           // of entry and helpers, wrappers opened
-  std::vector<HelperFile> helpers;                  // code, libraries and data beside the entry script; no tokenizers, logs or shards
-  std::vector<Located<std::string>> packages;       // outside the standard library, once each
-  std::vector<Located<std::string>> programs;       // started as processes: "lrzip"
-  std::vector<Located<std::string>> network;        // what could reach the network: "urllib.request", "pip install"
-  std::vector<Located<std::string>> unclear;        // what could not be followed: execs, commands that are not constant
+  std::string raw_source;           // of entry and helpers, wrappers opened
+  std::vector<HelperFile> helpers;  // code, libraries and data beside the entry script; no tokenizers, logs or shards
+  std::vector<Located<std::string>> packages;  // outside the standard library, once each
+  std::vector<Located<std::string>> programs;  // started as processes: "lrzip"
+  std::vector<Located<std::string>> network;   // what could reach the network: "urllib.request", "pip install"
+  std::vector<Located<std::string>> unclear;   // what could not be followed: execs, commands that are not constant
 };
 
-// Follows imports and execs from the folder's entry script. A script that is no Python is an entry of `unclear`. Text search
-// cannot see names that are put together at run time; `unclear` says where that happens.
+// Follows imports and execs from the folder's entry script. A script that is no Python is an entry of `unclear`. Text
+// search cannot see names that are put together at run time; `unclear` says where that happens.
 ScriptClosure read_script_closure(const RecordFolder& folder);
 
 // Bytes of `source` as the field wraps it: exec(lzma.decompress(base64.b85decode(…))) with raw LZMA2, not minified.

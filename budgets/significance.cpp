@@ -8,7 +8,8 @@
 namespace par5 {
 namespace {
 
-// Lentz's method for the continued fraction of the incomplete beta function; converges fast for x < (a + 1) / (a + b + 2).
+// Lentz's method for the continued fraction of the incomplete beta function; converges fast for x < (a + 1) / (a + b +
+// 2).
 double beta_fraction(double a, double b, double x) {
   constexpr double kTiny = 1e-300, kEnough = 1e-15;
   const auto safe = [](double value) { return std::fabs(value) < kTiny ? kTiny : value; };
@@ -57,7 +58,8 @@ TTest t_test(double difference, double standard_error, double degrees, double ma
 double incomplete_beta(double a, double b, double x) {
   if (x <= 0) return 0;
   if (x >= 1) return 1;
-  const double front = std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x));
+  const double front =
+      std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x));
   return x < (a + 1) / (a + b + 2) ? front * beta_fraction(a, b, x) / a : 1 - front * beta_fraction(b, a, 1 - x) / b;
 }
 
@@ -83,12 +85,17 @@ Sample describe_sample(std::span<const double> values) {
 
 std::optional<TTest> welch_test(const Sample& first, const Sample& second, double margin) {
   if (first.n == 0 || second.n == 0 || (first.n == 1 && second.n == 1)) return std::nullopt;
-  const auto variance = [](const Sample& sample) { return sample.n > 1 ? sample.std * sample.std / static_cast<double>(sample.n) : 0.0; };
+  const auto variance = [](const Sample& sample) {
+    return sample.n > 1 ? sample.std * sample.std / static_cast<double>(sample.n) : 0.0;
+  };
   const double a = variance(first), b = variance(second);
-  const auto term = [](double v, const Sample& sample) { return sample.n > 1 ? v * v / static_cast<double>(sample.n - 1) : 0.0; };
+  const auto term = [](double v, const Sample& sample) {
+    return sample.n > 1 ? v * v / static_cast<double>(sample.n - 1) : 0.0;
+  };
   const double below = term(a, first) + term(b, second);
   // Without any spread Welch's formula is 0 / 0; the pooled degrees of freedom stand in, and t is 0 or infinite anyhow.
-  const double degrees = below > 0 ? (a + b) * (a + b) / below : static_cast<double>(std::max<std::size_t>(1, first.n + second.n - 2));
+  const double degrees =
+      below > 0 ? (a + b) * (a + b) / below : static_cast<double>(std::max<std::size_t>(1, first.n + second.n - 2));
   return t_test(first.mean - second.mean, std::sqrt(a + b), degrees, margin);
 }
 
@@ -97,7 +104,8 @@ std::optional<TTest> paired_test(std::span<const double> first, std::span<const 
   std::vector<double> differences;
   for (std::size_t i = 0; i < first.size(); ++i) differences.push_back(first[i] - second[i]);
   const Sample sample = describe_sample(differences);
-  return t_test(sample.mean, sample.std / std::sqrt(static_cast<double>(sample.n)), static_cast<double>(sample.n - 1), margin);
+  return t_test(sample.mean, sample.std / std::sqrt(static_cast<double>(sample.n)), static_cast<double>(sample.n - 1),
+                margin);
 }
 
 }  // namespace par5

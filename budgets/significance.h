@@ -6,8 +6,8 @@
 
 namespace par5 {
 
-// I_x(a, b), the regularised incomplete beta function; a, b > 0, 0 <= x <= 1. Continued fraction (Numerical Recipes, 6.4),
-// relative error below 1e-12.
+// I_x(a, b), the regularised incomplete beta function; a, b > 0, 0 <= x <= 1. Continued fraction (Numerical
+// Recipes, 6.4), relative error below 1e-12.
 double incomplete_beta(double a, double b, double x);
 // P(T <= t) of Student's distribution with `degrees` > 0 degrees of freedom (not necessarily whole).
 double student_t_cdf(double t, double degrees);
@@ -25,7 +25,7 @@ struct TTest {
   double t = 0;           // of difference - margin
   double degrees = 0;
   double p_two_sided = 1;
-  double p_less = 1;      // against "difference >= margin": small where the first is lower by more than the margin
+  double p_less = 1;         // against "difference >= margin": small where the first is lower by more than the margin
   double half_width_95 = 0;  // of the 95 % confidence interval of the difference
 };
 

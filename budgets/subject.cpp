@@ -63,7 +63,8 @@ std::optional<Located<double>> training_clock(const RecordFolder& folder, const 
   for (const std::string& line : split(*text, '\n')) {
     ++number;
     const Json entry = Json::parse(line, nullptr, false);
-    if (entry.is_object() && entry.contains("seconds") && entry["seconds"].is_number()) last = {entry["seconds"].get<double>(), {file, number, "seconds"}};
+    if (entry.is_object() && entry.contains("seconds") && entry["seconds"].is_number())
+      last = {entry["seconds"].get<double>(), {file, number, "seconds"}};
   }
   return last;
 }
@@ -80,8 +81,8 @@ OwnRun read_own_run(const RecordFolder& folder, const std::string& prefix) {
       if (key.name != "train.seed") run.settings[key.name] = config.value(key.name);
   run.train_seconds = training_clock(folder, prefix + "metrics.jsonl");
   for (const FolderFile& file : folder.files)
-    if (file.name.starts_with(prefix) && file.name.find('/', prefix.size()) == std::string::npos && file.name.ends_with(".par5") &&
-        (run.artifact.empty() || file.name == prefix + "model.par5"))
+    if (file.name.starts_with(prefix) && file.name.find('/', prefix.size()) == std::string::npos &&
+        file.name.ends_with(".par5") && (run.artifact.empty() || file.name == prefix + "model.par5"))
       run.artifact = file.name;
   return run;
 }
@@ -91,11 +92,16 @@ void read_own_code(AuditSubject& subject) {
   if (!subject.rules->count_code) return;
   Result<OwnCode> code = usage_error("no source tree of par5 was found beside the program; name it with --source DIR");
   const bool shipped = subject.kind == AuditSubject::Kind::submission && is_folder(subject.folder.file_path("code"));
-  if (shipped) code = code_folder(subject.folder.file_path("code"), request.program);
-  else if (subject.kind == AuditSubject::Kind::submission) code = usage_error("the submission has no folder code/");
-  else if (!request.source.empty()) code = own_code(request.source, kEvalEntry, request.program);
-  if (code) subject.own_code = std::move(*code);
-  else subject.own_code_missing = code.error().message;
+  if (shipped)
+    code = code_folder(subject.folder.file_path("code"), request.program);
+  else if (subject.kind == AuditSubject::Kind::submission)
+    code = usage_error("the submission has no folder code/");
+  else if (!request.source.empty())
+    code = own_code(request.source, kEvalEntry, request.program);
+  if (code)
+    subject.own_code = std::move(*code);
+  else
+    subject.own_code_missing = code.error().message;
 }
 
 Status read_folder_subject(AuditSubject& subject) {
@@ -110,18 +116,21 @@ Status read_folder_subject(AuditSubject& subject) {
   if (is_run) subject.runs.resize(1);
   subject.evidence = read_evidence(folder);
 
-  // Of par5's runs the packed artifacts; of other people's folders what looks like a compressed model. Shards and training
-  // checkpoints are no artifacts.
+  // Of par5's runs the packed artifacts; of other people's folders what looks like a compressed model. Shards and
+  // training checkpoints are no artifacts.
   for (const FolderFile& file : folder.files) {
     const bool par5_artifact = file.name.ends_with(".par5");
-    const bool foreign = !subject.own && file.kind == "artifact" && !file.name.ends_with(".safetensors") && file.name.find("fineweb_") == std::string::npos;
+    const bool foreign = !subject.own && file.kind == "artifact" && !file.name.ends_with(".safetensors") &&
+                         file.name.find("fineweb_") == std::string::npos;
     if (subject.kind == AuditSubject::Kind::run && file.name != subject.runs.front().artifact) continue;
     if (!par5_artifact && !foreign) continue;
     P5_TRY(AuditedArtifact artifact, read_audited(folder.file_path(file.name), file.name, subject.request.threads));
     subject.artifacts.push_back(std::move(artifact));
   }
-  if (subject.own) read_own_code(subject);
-  else subject.closure = read_script_closure(folder);
+  if (subject.own)
+    read_own_code(subject);
+  else
+    subject.closure = read_script_closure(folder);
   return {};
 }
 
@@ -144,7 +153,9 @@ Result<AuditSubject> read_subject(const AuditRequest& request, const RuleSet& ru
     P5_OK(read_folder_subject(subject));
   } else {
     P5_TRY(const std::uint64_t size, file_size(request.target));
-    if (size > kMostArtifactBytes) return resource_limit("'" + request.target + "' has " + grouped(static_cast<std::int64_t>(size)) + " bytes; at most 4 GiB are audited");
+    if (size > kMostArtifactBytes)
+      return resource_limit("'" + request.target + "' has " + grouped(static_cast<std::int64_t>(size)) +
+                            " bytes; at most 4 GiB are audited");
     P5_TRY(AuditedArtifact artifact, read_audited(request.target, request.target, request.threads));
     subject.own = artifact.is_par5 || !artifact.archive;
     subject.artifacts.push_back(std::move(artifact));

@@ -25,12 +25,12 @@ struct AuditedArtifact {
   std::string error;                      // why it could not be read
   std::uint64_t tokenizer_bytes = 0;      // inside it
   std::string tokenizer_sha256;
-  std::vector<std::string> long_texts;    // readable texts of 400 bytes or more in named entries of a .par5 file
+  std::vector<std::string> long_texts;  // readable texts of 400 bytes or more in named entries of a .par5 file
 };
 
 // A run that par5 made: a run folder, or a sub-folder of a submission that holds one.
 struct OwnRun {
-  std::string prefix;  // "seed42/"; empty: the folder itself
+  std::string prefix;                           // "seed42/"; empty: the folder itself
   nlohmann::ordered_json facts;                 // run.json
   std::map<std::string, std::string> settings;  // effective configuration, the seed left out
   std::string seed;
@@ -49,9 +49,9 @@ struct AuditSubject {
   std::vector<OwnRun> runs;
   std::vector<EvidenceReport> evidence;
   std::vector<AuditedArtifact> artifacts;
-  ScriptClosure closure;          // of a foreign folder
+  ScriptClosure closure;  // of a foreign folder
   std::optional<OwnCode> own_code;
-  std::string own_code_missing;   // why it is not known
+  std::string own_code_missing;  // why it is not known
   SizeLedger sizes;
 
   const OwnRun* run_at(const std::string& prefix) const;

@@ -47,9 +47,12 @@ Status copy(const std::string& from, const std::string& to) {
   return write_file(to, bytes, Overwrite::yes);
 }
 
-Status put(const std::string& folder, const std::string& name, const std::string& text) { return write_file(join_path(folder, name), text, Overwrite::yes); }
+Status put(const std::string& folder, const std::string& name, const std::string& text) {
+  return write_file(join_path(folder, name), text, Overwrite::yes);
+}
 
-Result<AuditSubject> subject_of(const std::string& target, const RuleSet& rules, const std::string& source, const std::string& program, std::size_t threads) {
+Result<AuditSubject> subject_of(const std::string& target, const RuleSet& rules, const std::string& source,
+                                const std::string& program, std::size_t threads) {
   AuditRequest request;
   request.target = target;
   request.source = source;
@@ -59,19 +62,24 @@ Result<AuditSubject> subject_of(const std::string& target, const RuleSet& rules,
 }
 
 // One run folder into seedN/.
-Status copy_run(const std::string& run_folder, const std::string& draft, const RuleSet& rules, const SubmissionRequest& request) {
+Status copy_run(const std::string& run_folder, const std::string& draft, const RuleSet& rules,
+                const SubmissionRequest& request) {
   P5_TRY(const AuditSubject subject, subject_of(run_folder, rules, "", "", request.threads));
-  if (subject.kind != AuditSubject::Kind::run) return usage_error("'" + run_folder + "' is no run folder of par5 (no run.json)");
+  if (subject.kind != AuditSubject::Kind::run)
+    return usage_error("'" + run_folder + "' is no run folder of par5 (no run.json)");
   const OwnRun& run = subject.runs.front();
   P5_TRY([[maybe_unused]] const auto measured, measured_runs(subject, request.words.mode));
   const std::string prefix = "seed" + run.seed + "/";
-  if (file_exists(join_path(draft, prefix + "run.json"))) return usage_error("two runs have the seed " + run.seed + "; a submission takes one run of a seed");
+  if (file_exists(join_path(draft, prefix + "run.json")))
+    return usage_error("two runs have the seed " + run.seed + "; a submission takes one run of a seed");
   P5_OK(copy(subject.folder.file_path(run.artifact), join_path(draft, prefix + "model.par5")));
   for (const char* name : {"config.toml", "run.json", "metrics.jsonl"}) {
-    if (!file_exists(subject.folder.file_path(name))) return usage_error("'" + run_folder + "' has no " + name + "; only measured results are submitted");
+    if (!file_exists(subject.folder.file_path(name)))
+      return usage_error("'" + run_folder + "' has no " + name + "; only measured results are submitted");
     P5_OK(copy(subject.folder.file_path(name), join_path(draft, prefix + name)));
   }
-  for (const EvidenceReport& report : subject.evidence) P5_OK(copy(subject.folder.file_path(report.file), join_path(draft, prefix + file_name(report.file))));
+  for (const EvidenceReport& report : subject.evidence)
+    P5_OK(copy(subject.folder.file_path(report.file), join_path(draft, prefix + file_name(report.file))));
   // The shards stay behind: what they say about shared documents goes along.
   const auto folder_of = [&](const char* which) -> std::string { return run_shards(subject, run, which); };
   const std::string training = folder_of("data"), validation = folder_of("validation");
@@ -79,14 +87,19 @@ Status copy_run(const std::string& run_folder, const std::string& draft, const R
     P5_TRY(const ShardManifest a, read_manifest(training));
     P5_TRY(const ShardManifest b, read_manifest(validation));
     const Overlap overlap = document_overlap(a, b);
-    const Json report = {{"schema", 1}, {"command", "shard overlap"}, {"version", request.version}, {"training_documents", overlap.documents_a}, {"validation_documents", overlap.documents_b}, {"shared_documents", overlap.shared_documents}};
+    const Json report = {{"schema", 1},
+                         {"command", "shard overlap"},
+                         {"version", request.version},
+                         {"training_documents", overlap.documents_a},
+                         {"validation_documents", overlap.documents_b},
+                         {"shared_documents", overlap.shared_documents}};
     P5_OK(put(draft, prefix + "overlap.json", report.dump(2) + "\n"));
   }
   return {};
 }
 
-// Everything that is derived, from what lies in the folder. The README comes last but one, because it quotes the audit; the
-// audit does not look at what it says.
+// Everything that is derived, from what lies in the folder. The README comes last but one, because it quotes the audit;
+// the audit does not look at what it says.
 struct Derived {
   std::vector<MeasuredRun> runs;
   AuditReport audit;
@@ -110,10 +123,12 @@ Result<Derived> derive_into(const std::string& folder, const RuleSet& rules, con
   P5_TRY(const AuditSubject first, subject_of(folder, rules, "", request.program, request.threads));
   P5_TRY(derived.runs, measured_runs(first, request.words.mode));
   P5_OK(write_logs(folder, first, derived.runs));
-  P5_OK(put(folder, "submission.json", submission_json(derived.runs, first.sizes, rules, request.words, request.version).dump(2) + "\n"));
+  P5_OK(put(folder, "submission.json",
+            submission_json(derived.runs, first.sizes, rules, request.words, request.version).dump(2) + "\n"));
   P5_OK(put(folder, "README.md", "# " + request.words.name + "\n"));
   P5_TRY(const AuditSubject second, subject_of(folder, rules, "", request.program, request.threads));
-  P5_OK(put(folder, "README.md", readme_text(derived.runs, audit_subject(second), rules, request.words, request.version)));
+  P5_OK(put(folder, "README.md",
+            readme_text(derived.runs, audit_subject(second), rules, request.words, request.version)));
   P5_TRY(const AuditSubject last, subject_of(folder, rules, "", request.program, request.threads));
   derived.audit = audit_subject(last);
   P5_OK(put(folder, "audit.json", audit_file(derived.audit, rules).dump(2) + "\n"));
@@ -127,18 +142,25 @@ std::string failures(const AuditReport& audit) {
   return text;
 }
 
-std::string text_of(const Json& json, const char* key) { return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : ""; }
+std::string text_of(const Json& json, const char* key) {
+  return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "";
+}
 
 // The keys that differ between two flat or one-level objects.
-void compare_json(const std::string& file, const std::string& path, const Json& found, const Json& derived, std::vector<std::string>& differences) {
+void compare_json(const std::string& file, const std::string& path, const Json& found, const Json& derived,
+                  std::vector<std::string>& differences) {
   for (const auto& [key, value] : derived.items()) {
     const std::string name = path.empty() ? key : path + "." + key;
-    if (!found.is_object() || !found.contains(key)) differences.push_back(file + ": " + name + " is missing; it should be " + value.dump());
-    else if (value.is_object()) compare_json(file, name, found[key], value, differences);
-    else if (found[key] != value) differences.push_back(file + ": " + name + " is " + found[key].dump() + ", the reports give " + value.dump());
+    if (!found.is_object() || !found.contains(key))
+      differences.push_back(file + ": " + name + " is missing; it should be " + value.dump());
+    else if (value.is_object())
+      compare_json(file, name, found[key], value, differences);
+    else if (found[key] != value)
+      differences.push_back(file + ": " + name + " is " + found[key].dump() + ", the reports give " + value.dump());
   }
   for (const auto& [key, value] : found.items())
-    if (!derived.contains(key)) differences.push_back(file + ": " + (path.empty() ? key : path + "." + key) + " follows from no report");
+    if (!derived.contains(key))
+      differences.push_back(file + ": " + (path.empty() ? key : path + "." + key) + " follows from no report");
 }
 
 }  // namespace
@@ -151,31 +173,38 @@ Result<AuditReport> write_submission(const SubmissionRequest& request, const Rul
   for (const std::string& run : request.runs) P5_OK(copy_run(run, draft.path(), rules, request));
   if (!request.source.empty()) {
     P5_TRY(const OwnCode code, own_code(request.source, kEvalEntry, ""));
-    for (const std::string& file : code.files) P5_OK(copy(join_path(request.source, file), join_path(draft.path(), "code/" + file)));
+    for (const std::string& file : code.files)
+      P5_OK(copy(join_path(request.source, file), join_path(draft.path(), "code/" + file)));
   }
   P5_TRY(Derived derived, derive_into(draft.path(), rules, request));
   if (derived.audit.verdict == Verdict::fail && !request.allow_fail)
-    return check_failed("the submission fails its audit and was not written (--allow-fail writes it all the same)" + failures(derived.audit));
+    return check_failed("the submission fails its audit and was not written (--allow-fail writes it all the same)" +
+                        failures(derived.audit));
   P5_OK(draft.keep_as(request.folder));
   return std::move(derived.audit);
 }
 
-Result<SubmissionCheck> check_submission(const std::string& folder, const std::string& rules_name, const std::string& program, std::size_t threads) {
+Result<SubmissionCheck> check_submission(const std::string& folder, const std::string& rules_name,
+                                         const std::string& program, std::size_t threads) {
   P5_TRY(const std::string text, read_text_file(join_path(folder, "submission.json"), std::uint64_t{1} << 24));
   const Json claim = Json::parse(text, nullptr, false);
   if (!claim.is_object() || !text_of(claim, "tool").starts_with("par5 "))
-    return bad_data("'" + folder + "' was not made by par5 submit; `par5 audit` judges other people's folders", join_path(folder, "submission.json"));
+    return bad_data("'" + folder + "' was not made by par5 submit; `par5 audit` judges other people's folders",
+                    join_path(folder, "submission.json"));
   P5_TRY(const RuleSet rules, load_rules(rules_name.empty() ? text_of(claim, "track") : rules_name));
-  const SubmissionWords words{text_of(claim, "name"), text_of(claim, "author"), text_of(claim, "github_id"), text_of(claim, "date"), text_of(claim, "blurb"), text_of(claim, "mode")};
+  const SubmissionWords words{text_of(claim, "name"), text_of(claim, "author"), text_of(claim, "github_id"),
+                              text_of(claim, "date"), text_of(claim, "blurb"),  text_of(claim, "mode")};
   const std::string version = text_of(claim, "tool").substr(5);
 
   SubmissionCheck check;
   P5_TRY(const AuditSubject subject, subject_of(folder, rules, "", program, threads));
   check.audit = audit_subject(subject);
   P5_TRY(const auto runs, measured_runs(subject, words.mode));
-  compare_json("submission.json", "", claim, submission_json(runs, subject.sizes, rules, words, version), check.differences);
+  compare_json("submission.json", "", claim, submission_json(runs, subject.sizes, rules, words, version),
+               check.differences);
   const auto same = [&](const std::string& file, const std::string& derived) {
-    if (subject.folder.read_text(file).value_or("") != derived) check.differences.push_back(file + " is not what the reports give");
+    if (subject.folder.read_text(file).value_or("") != derived)
+      check.differences.push_back(file + " is not what the reports give");
   };
   for (const MeasuredRun& run : runs) {
     P5_TRY(const std::string metrics, subject.folder.read_text(run.prefix + "metrics.jsonl"));

@@ -22,15 +22,15 @@ struct MeasuredRun {
   Place place;  // of the score
 };
 
-// The results of a folder's runs in the mode asked for (empty: the only one, else "sliding", else the first). A run whose
-// reports hold no such row is bad_data.
+// The results of a folder's runs in the mode asked for (empty: the only one, else "sliding", else the first). A run
+// whose reports hold no such row is bad_data.
 Result<std::vector<MeasuredRun>> measured_runs(const AuditSubject& subject, const std::string& mode);
 
 // metrics.jsonl and the eval report as a log that tools of the field read.
 std::string log_text(const std::string& metrics, const MeasuredRun& run);
 
-nlohmann::ordered_json submission_json(const std::vector<MeasuredRun>& runs, const SizeLedger& sizes, const RuleSet& rules,
-                                       const SubmissionWords& words, const std::string& version);
+nlohmann::ordered_json submission_json(const std::vector<MeasuredRun>& runs, const SizeLedger& sizes,
+                                       const RuleSet& rules, const SubmissionWords& words, const std::string& version);
 std::string readme_text(const std::vector<MeasuredRun>& runs, const AuditReport& audit, const RuleSet& rules,
                         const SubmissionWords& words, const std::string& version);
 

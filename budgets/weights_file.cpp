@@ -20,7 +20,9 @@ constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
 
 void add_tensors(const std::shared_ptr<SafetensorsFile>& file, WeightsFile& weights) {
   for (const TensorView& tensor : file->tensors())
-    weights.tensors.push_back({tensor.name, element_count(tensor.shape), {}, [file, &tensor]() -> Result<HeldTensor> { return HeldTensor(tensor); }});
+    weights.tensors.push_back({tensor.name, element_count(tensor.shape), {}, [file, &tensor]() -> Result<HeldTensor> {
+                                 return HeldTensor(tensor);
+                               }});
 }
 
 Result<WeightsFile> open_safetensors(const std::string& path) {
@@ -35,12 +37,14 @@ Result<WeightsFile> open_index(const std::string& path) {
   P5_TRY(const std::string text, read_text_file(path, 1u << 28));
   const auto root = nlohmann::json::parse(text, nullptr, false);
   if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object())
-    return bad_data("'" + path + "' is not an index of safetensors files (no object \"weight_map\")", path, std::nullopt, "weight_map");
+    return bad_data("'" + path + "' is not an index of safetensors files (no object \"weight_map\")", path,
+                    std::nullopt, "weight_map");
   std::map<std::string, std::vector<std::string>> shards;
   for (const auto& [name, file] : root["weight_map"].items()) {
     // A shard lies beside its index, whoever wrote it.
     if (!file.is_string() || file.get<std::string>().empty() || file.get<std::string>().find('/') != std::string::npos)
-      return bad_data("the index '" + path + "' gives tensor '" + name + "' no file beside it", path, std::nullopt, name);
+      return bad_data("the index '" + path + "' gives tensor '" + name + "' no file beside it", path, std::nullopt,
+                      name);
     shards[file.get<std::string>()].push_back(name);
   }
   WeightsFile weights{path, "sharded safetensors", {}, {}, {}};
@@ -48,7 +52,10 @@ Result<WeightsFile> open_index(const std::string& path) {
     const std::string shard = join_path(parent_folder(path), name);
     P5_TRY(auto file, SafetensorsFile::open(shard));
     for (const std::string& tensor : tensors)
-      if (!file.find(tensor)) return bad_data("the index '" + path + "' places tensor '" + tensor + "' in '" + shard + "', which does not hold it", path, std::nullopt, tensor);
+      if (!file.find(tensor))
+        return bad_data(
+            "the index '" + path + "' places tensor '" + tensor + "' in '" + shard + "', which does not hold it", path,
+            std::nullopt, tensor);
     for (const TensorView& tensor : file.tensors())
       if (std::find(tensors.begin(), tensors.end(), tensor.name) == tensors.end())
         weights.notes.push_back("'" + tensor.name + "' in '" + shard + "' is not in the index");
@@ -60,9 +67,12 @@ Result<WeightsFile> open_index(const std::string& path) {
 
 std::string stored_name(const StoredTensor& tensor, Grid grid) {
   switch (tensor.spec.storage) {
-    case Storage::quantized: return std::string(grid_name(grid));
-    case Storage::fp8: return "fp8";
-    case Storage::fp16: return "fp16";
+    case Storage::quantized:
+      return std::string(grid_name(grid));
+    case Storage::fp8:
+      return "fp8";
+    case Storage::fp16:
+      return "fp16";
   }
   return {};
 }
@@ -72,9 +82,10 @@ Result<WeightsFile> open_artifact(const std::string& path, std::size_t threads) 
   const auto model = std::make_shared<StoredModel>(std::move(decoded.artifact.model));
   WeightsFile weights{path, "par5", {path}, {}, {}};
   for (const StoredTensor& tensor : model->tensors)
-    weights.tensors.push_back({tensor.spec.name, element_count(tensor.spec.shape), stored_name(tensor, model->quantizer.grid),
-                               [model, &tensor]() -> Result<HeldTensor> {
-                                 return HeldTensor(Tensor::from_floats(tensor.spec.name, tensor.spec.shape, tensor.values()));
+    weights.tensors.push_back({tensor.spec.name, element_count(tensor.spec.shape),
+                               stored_name(tensor, model->quantizer.grid), [model, &tensor]() -> Result<HeldTensor> {
+                                 return HeldTensor(
+                                     Tensor::from_floats(tensor.spec.name, tensor.spec.shape, tensor.values()));
                                }});
   return weights;
 }
@@ -108,7 +119,9 @@ Result<std::string> file_in_folder(const std::string& folder) {
   std::string found;
   for (const std::string& name : names)
     if (name.ends_with(kIndexSuffix) || (name == "model.safetensors" && found.empty())) found = name;
-  if (found.empty()) return usage_error("the folder '" + folder + "' holds neither model.safetensors nor an index of its shards; name a file");
+  if (found.empty())
+    return usage_error("the folder '" + folder +
+                       "' holds neither model.safetensors nor an index of its shards; name a file");
   return join_path(folder, found);
 }
 
@@ -135,7 +148,10 @@ Result<WeightsFile> open_weights(const std::string& path, std::size_t threads) {
   }
   if (std::memcmp(start.data(), "par5", 4) == 0) return open_artifact(path, threads);
   if (start[0] == std::byte{0x80} && std::to_integer<int>(start[1]) <= 5)
-    return bad_data("'" + path + "' is a bare pickle (PyTorch's format before 1.6); save it again with a newer PyTorch, or as safetensors", path, 0);
+    return bad_data(
+        "'" + path +
+            "' is a bare pickle (PyTorch's format before 1.6); save it again with a newer PyTorch, or as safetensors",
+        path, 0);
   return open_safetensors(path);
 }
 

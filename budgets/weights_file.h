@@ -31,20 +31,20 @@ class HeldTensor {
 struct WeightsEntry {
   std::string name;
   std::int64_t weights = 0;
-  std::string stored;                          // artifacts: "quinary", "fp8", "fp16"; else empty
-  std::function<Result<HeldTensor>()> read;    // may be called from several threads
+  std::string stored;                        // artifacts: "quinary", "fp8", "fp16"; else empty
+  std::function<Result<HeldTensor>()> read;  // may be called from several threads
 };
 
 struct WeightsFile {
   std::string path;
-  std::string format;                  // "safetensors", "sharded safetensors", "par5", "torch"
-  std::vector<std::string> files;      // that were opened
-  std::vector<WeightsEntry> tensors;   // in file order
-  std::vector<std::string> notes;      // what was passed over, and what a pickle would have called
+  std::string format;                 // "safetensors", "sharded safetensors", "par5", "torch"
+  std::vector<std::string> files;     // that were opened
+  std::vector<WeightsEntry> tensors;  // in file order
+  std::vector<std::string> notes;     // what was passed over, and what a pickle would have called
 };
 
-// The kind is seen from the contents; a name ending in .json is an index ("weight_map": {tensor: file}), a folder is one
-// that holds an index or model.safetensors. Nothing in a file is run.
+// The kind is seen from the contents; a name ending in .json is an index ("weight_map": {tensor: file}), a folder is
+// one that holds an index or model.safetensors. Nothing in a file is run.
 Result<WeightsFile> open_weights(const std::string& path, std::size_t threads = 0);
 
 }  // namespace par5

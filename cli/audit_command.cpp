@@ -50,13 +50,17 @@ Result<Outcome> run_on_ledger(const Options& options, const CommonOptions& commo
 Result<Outcome> run(const Options& options, const CommonOptions& common) {
   if (!options.ledger.file.empty()) return run_on_ledger(options, common);
   if (!options.probes.empty()) return run_probe_audit(options.probes, options.ledger.evaluation.model);
-  if (!options.ledger.evaluation.model.empty()) return usage_error("--model goes with --ledger FILE or --probes FILE", "--model");
+  if (!options.ledger.evaluation.model.empty())
+    return usage_error("--model goes with --ledger FILE or --probes FILE", "--model");
   const auto rules_or = [&](const char* name) { return load_rules(options.rules.empty() ? name : options.rules); };
   if (!options.logs.paths.empty()) {
     P5_TRY(const RuleSet field, rules_or("parameter-golf-10min-16mb"));
     return run_log_audit(options.logs, field, options.allow_unknown);
   }
-  if (options.request.target.empty()) return usage_error("name what to audit: an artifact, a run or a submission folder; a ledger with --ledger FILE, logs with --log PATH");
+  if (options.request.target.empty())
+    return usage_error(
+        "name what to audit: an artifact, a run or a submission folder; a ledger with --ledger FILE, logs with --log "
+        "PATH");
   P5_TRY(const RuleSet rules, rules_or("minigolf"));
   AuditRequest request = options.request;
   if (options.count_tokenizer) request.count_tokenizer = true;
@@ -77,27 +81,35 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
 }  // namespace
 
 Command audit_command() {
-  return {"audit", "Hold an artifact, a run or a submission folder to a rule set; exit 0 only on pass",
-          "  par5 audit model.par5\n  par5 audit --rules parameter-golf-10min-16mb --code train_gpt.py model.par5\n"
-          "  par5 audit --rules parameter-golf-10min-16mb records/track_10min_16mb/SOMEBODYS --allow-unknown\n"
-          + std::string(kLedgerAuditExamples) + "  par5 audit --probes probe.json --model model.par5\n"
+  return {
+      "audit", "Hold an artifact, a run or a submission folder to a rule set; exit 0 only on pass",
+      "  par5 audit model.par5\n  par5 audit --rules parameter-golf-10min-16mb --code train_gpt.py model.par5\n"
+      "  par5 audit --rules parameter-golf-10min-16mb records/track_10min_16mb/SOMEBODYS --allow-unknown\n" +
+          std::string(kLedgerAuditExamples) +
+          "  par5 audit --probes probe.json --model model.par5\n"
           "  par5 audit --log records/track_10min_16mb/SOMEBODYS\n  par5 audit --log train_seed42.log train_seed7.log",
-          [](CLI::App& app) -> Runner {
-            auto options = std::make_shared<Options>();
-            app.add_option("target", options->request.target, "Artifact (.par5 or a published archive), run folder or submission folder");
-            app.add_option("--rules", options->rules, "Rule set: " + join(rule_names(), ", ") + ", or a TOML file (default: minigolf; of --log: parameter-golf-10min-16mb)");
-            app.add_option("--code", options->request.code, "Code files that are shipped with an artifact");
-            app.add_option("--tokenizer", options->request.tokenizer, kAuditTokenizerHelp);
-            app.add_option("--source", options->request.source, "Source tree of par5, to count its own code (default: where this program was built)");
-            auto* yes = app.add_flag("--count-tokenizer", options->count_tokenizer, "Count the tokenizer, whatever the rules say");
-            app.add_flag("--no-count-tokenizer", options->no_count_tokenizer, "Do not count it")->excludes(yes);
-            app.add_flag("--streams", options->streams, "List every stream inside the artifacts");
-            app.add_flag("--allow-unknown", options->allow_unknown, "Exit 0 on an unknown verdict too");
-            add_ledger_audit_options(app, options->ledger);
-            add_log_audit_options(app, options->logs);
-            app.add_option("--probes", options->probes, "Audit this report of `par5 eval --probe --json`; with --model, whether it is of that model");
-            return [options](const CommonOptions& common) { return run(*options, common); };
-          }};
+      [](CLI::App& app) -> Runner {
+        auto options = std::make_shared<Options>();
+        app.add_option("target", options->request.target,
+                       "Artifact (.par5 or a published archive), run folder or submission folder");
+        app.add_option("--rules", options->rules,
+                       "Rule set: " + join(rule_names(), ", ") +
+                           ", or a TOML file (default: minigolf; of --log: parameter-golf-10min-16mb)");
+        app.add_option("--code", options->request.code, "Code files that are shipped with an artifact");
+        app.add_option("--tokenizer", options->request.tokenizer, kAuditTokenizerHelp);
+        app.add_option("--source", options->request.source,
+                       "Source tree of par5, to count its own code (default: where this program was built)");
+        auto* yes =
+            app.add_flag("--count-tokenizer", options->count_tokenizer, "Count the tokenizer, whatever the rules say");
+        app.add_flag("--no-count-tokenizer", options->no_count_tokenizer, "Do not count it")->excludes(yes);
+        app.add_flag("--streams", options->streams, "List every stream inside the artifacts");
+        app.add_flag("--allow-unknown", options->allow_unknown, "Exit 0 on an unknown verdict too");
+        add_ledger_audit_options(app, options->ledger);
+        add_log_audit_options(app, options->logs);
+        app.add_option("--probes", options->probes,
+                       "Audit this report of `par5 eval --probe --json`; with --model, whether it is of that model");
+        return [options](const CommonOptions& common) { return run(*options, common); };
+      }};
 }
 
 }  // namespace par5

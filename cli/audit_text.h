@@ -7,7 +7,8 @@
 
 namespace par5 {
 
-// `streams`: also one line for each stream inside the artifacts; rules that do not apply are counted, and listed with `all`.
+// `streams`: also one line for each stream inside the artifacts; rules that do not apply are counted, and listed with
+// `all`.
 std::string audit_text(const AuditReport& report, const RuleSet& rules, bool streams, bool all);
 
 }  // namespace par5

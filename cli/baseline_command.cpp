@@ -20,7 +20,8 @@ Result<Outcome> run(const std::vector<std::string>& paths, const CommonOptions& 
   Outcome outcome;
   outcome.report["documents"] = documents;
   outcome.report["bytes"] = text.size();
-  outcome.text = grouped(static_cast<std::int64_t>(text.size())) + " bytes of text in " + grouped(static_cast<std::int64_t>(documents)) + " documents\n";
+  outcome.text = grouped(static_cast<std::int64_t>(text.size())) + " bytes of text in " +
+                 grouped(static_cast<std::int64_t>(documents)) + " documents\n";
   for (const Baseline& baseline : baselines) {
     outcome.report["baselines"].push_back(
         {{"name", baseline.name}, {"compressed_bytes", baseline.compressed_bytes}, {"bpb", baseline.bpb}});
@@ -34,8 +35,7 @@ Result<Outcome> run(const std::vector<std::string>& paths, const CommonOptions& 
 
 Command baseline_command() {
   return {"baseline", "What xz, zstd and brotli make of a text, in bits per byte",
-          "  par5 baseline data/demo/val.jsonl.xz\n  par5 baseline --json book.txt",
-          [](CLI::App& app) -> Runner {
+          "  par5 baseline data/demo/val.jsonl.xz\n  par5 baseline --json book.txt", [](CLI::App& app) -> Runner {
             auto paths = std::make_shared<std::vector<std::string>>();
             app.add_option("text", *paths, "TEXT: .txt, .jsonl, each also .xz or .zst, folders, or -")->required();
             return [paths](const CommonOptions& common) { return run(*paths, common); };

@@ -33,7 +33,8 @@ void add_common_options(CLI::App& app, CommonOptions& common) {
   app.add_flag("-v,--verbose", common.verbose, "Print more about what is done");
 }
 
-// Reports end up on stdout whole: a full disk is an error, not silence. A reader that has seen enough (`| head`) is none.
+// Reports end up on stdout whole: a full disk is an error, not silence. A reader that has seen enough (`| head`) is
+// none.
 Status print(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return {};
   if (errno == EPIPE) return {};
@@ -56,7 +57,8 @@ class SummaryFormatter : public CLI::Formatter {
   std::string make_subcommand(const CLI::App* sub) const override {
     const std::string description = sub->get_description();
     std::stringstream out;
-    CLI::detail::format_help(out, sub->get_display_name(true), description.substr(0, description.find('\n')), column_width_);
+    CLI::detail::format_help(out, sub->get_display_name(true), description.substr(0, description.find('\n')),
+                             column_width_);
     return out.str();
   }
 };
@@ -87,7 +89,8 @@ int run_program(int argc, char** argv, const std::string& program, const std::ve
   CommonOptions common;
   std::vector<std::pair<CLI::App*, Runner>> runners;
   for (const Command& command : commands) {
-    CLI::App* sub = app.add_subcommand(command.name, command.summary + (command.examples.empty() ? "" : "\n\nExamples:\n" + command.examples));
+    CLI::App* sub = app.add_subcommand(
+        command.name, command.summary + (command.examples.empty() ? "" : "\n\nExamples:\n" + command.examples));
     add_common_options(*sub, common);
     runners.emplace_back(sub, command.setup(*sub));
     for (CLI::App* nested : sub->get_subcommands({})) add_common_options(*nested, common);
@@ -106,8 +109,9 @@ int run_program(int argc, char** argv, const std::string& program, const std::ve
       const std::string near = nearest_name(first, names);
       message = "'" + first + "' is not a command" + (near.empty() ? "" : "; did you mean '" + near + "'?");
     }
-    return report_error({ErrorCode::usage, message + " (`" + program + (known ? " " + first : "") + " --help` shows how)", {}, {}, {}},
-                        known ? first : "", asked_for_json(argc, argv));
+    return report_error(
+        {ErrorCode::usage, message + " (`" + program + (known ? " " + first : "") + " --help` shows how)", {}, {}, {}},
+        known ? first : "", asked_for_json(argc, argv));
   }
 
   set_log_level(common.quiet ? LogLevel::warning : common.verbose ? LogLevel::debug : LogLevel::info);
@@ -160,8 +164,7 @@ Result<int> run_child(const std::vector<std::string>& arguments, const std::stri
     ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
   const int failure = ::posix_spawn(&child, raw[0], &actions, nullptr, raw.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
-  if (failure != 0)
-    return io_failure("cannot start '" + arguments[0] + "'", arguments[0], failure);
+  if (failure != 0) return io_failure("cannot start '" + arguments[0] + "'", arguments[0], failure);
   int status = 0;
   bool forwarded = false;
   while (::waitpid(child, &status, 0) < 0) {

@@ -48,8 +48,8 @@ int run_program(int argc, char** argv, const std::string& program, const std::ve
 
 // Path of a program in the same folder as this one.
 std::string sibling_program(const std::string& name);
-// Runs a program with inherited standard streams and waits; signals reach it through the terminal's process group. Where
-// `output` is not empty, the program's standard output goes to that file.
+// Runs a program with inherited standard streams and waits; signals reach it through the terminal's process group.
+// Where `output` is not empty, the program's standard output goes to that file.
 Result<int> run_child(const std::vector<std::string>& arguments, const std::string& output = {});
 
 }  // namespace par5

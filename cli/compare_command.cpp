@@ -83,19 +83,25 @@ std::optional<double> bytes_per_token(const Options& options, const Side& a, con
 
 void warn_about_side(const std::string& name, const Side& side, double headline, std::vector<std::string>& warnings) {
   if (side.sample.n == 1) warnings.push_back(name + " is one value: its spread is unknown, the tests take it as exact");
-  if (side.sample.n > 1 && side.sample.std == 0) warnings.push_back("all values of " + name + " are equal: copies of one run, or printed with too few digits");
+  if (side.sample.n > 1 && side.sample.std == 0)
+    warnings.push_back("all values of " + name + " are equal: copies of one run, or printed with too few digits");
   const auto settings = differing_settings(side.runs);
-  if (!settings.empty()) warnings.push_back("the configurations of " + name + " differ, so these are not seeds of one configuration: " + join(settings, "; "));
+  if (!settings.empty())
+    warnings.push_back("the configurations of " + name +
+                       " differ, so these are not seeds of one configuration: " + join(settings, "; "));
   std::vector<std::string> modes;
   for (const RunResult& run : side.runs)
     if (!run.mode.empty() && std::find(modes.begin(), modes.end(), run.mode) == modes.end()) modes.push_back(run.mode);
   if (modes.size() > 1) warnings.push_back(name + " mixes evaluation modes: " + join(modes, ", "));
-  if (headline > 0 && side.sample.n > 1 && side.sample.highest > side.sample.lowest && std::fabs(headline - side.sample.lowest) < 5e-7)
-    warnings.push_back("the headline " + shortest(headline) + " is the best seed, not the mean " + fixed(side.sample.mean, 6));
+  if (headline > 0 && side.sample.n > 1 && side.sample.highest > side.sample.lowest &&
+      std::fabs(headline - side.sample.lowest) < 5e-7)
+    warnings.push_back("the headline " + shortest(headline) + " is the best seed, not the mean " +
+                       fixed(side.sample.mean, 6));
   std::vector<std::int64_t> seeds;
   for (const RunResult& run : side.runs) {
     if (!run.seed) continue;
-    if (std::find(seeds.begin(), seeds.end(), *run.seed) != seeds.end()) warnings.push_back("seed " + std::to_string(*run.seed) + " stands twice in " + name);
+    if (std::find(seeds.begin(), seeds.end(), *run.seed) != seeds.end())
+      warnings.push_back("seed " + std::to_string(*run.seed) + " stands twice in " + name);
     seeds.push_back(*run.seed);
   }
 }
@@ -111,7 +117,8 @@ std::vector<std::string> warnings_of(const Side& a, const Side& b, double headli
         return warnings;
       }
       if (x.targets && y.targets && *x.targets != *y.targets) {
-        warnings.push_back("the sides scored different numbers of targets: " + grouped(*x.targets) + " against " + grouped(*y.targets));
+        warnings.push_back("the sides scored different numbers of targets: " + grouped(*x.targets) + " against " +
+                           grouped(*y.targets));
         return warnings;
       }
     }
@@ -119,8 +126,11 @@ std::vector<std::string> warnings_of(const Side& a, const Side& b, double headli
 }
 
 Json side_json(const Side& side) {
-  Json object = {{"n", side.sample.n}, {"mean", side.sample.mean}, {"std", side.sample.n > 1 ? Json(side.sample.std) : Json(nullptr)},
-                 {"lowest", side.sample.lowest}, {"highest", side.sample.highest}};
+  Json object = {{"n", side.sample.n},
+                 {"mean", side.sample.mean},
+                 {"std", side.sample.n > 1 ? Json(side.sample.std) : Json(nullptr)},
+                 {"lowest", side.sample.lowest},
+                 {"highest", side.sample.highest}};
   for (const RunResult& run : side.runs) {
     Json entry = {{"source", run.source}, {"bpb", run.bpb}};
     entry["seed"] = run.seed ? Json(*run.seed) : Json(nullptr);
@@ -132,7 +142,10 @@ Json side_json(const Side& side) {
 
 Json test_json(const std::optional<TTest>& test) {
   if (!test) return nullptr;
-  return {{"t", std::isfinite(test->t) ? Json(test->t) : Json(nullptr)}, {"degrees_of_freedom", test->degrees}, {"p_two_sided", test->p_two_sided}, {"p_one_sided", test->p_less}};
+  return {{"t", std::isfinite(test->t) ? Json(test->t) : Json(nullptr)},
+          {"degrees_of_freedom", test->degrees},
+          {"p_two_sided", test->p_two_sided},
+          {"p_one_sided", test->p_less}};
 }
 
 std::string p_text(double p) {
@@ -143,13 +156,18 @@ std::string p_text(double p) {
 std::string signed_text(double value, int digits = 6) { return (value < 0 ? "" : "+") + fixed(value, digits); }
 
 std::string side_text(const std::string& name, const Side& side) {
-  return pad_right(name, 9) + "n " + std::to_string(side.sample.n) + "   mean " + fixed(side.sample.mean, 6) + " bpb   std " +
-         (side.sample.n > 1 ? fixed(side.sample.std, 6) + " (n - 1)" : "unknown") + "   " + fixed(side.sample.lowest, 6) + " … " + fixed(side.sample.highest, 6) + "\n";
+  return pad_right(name, 9) + "n " + std::to_string(side.sample.n) + "   mean " + fixed(side.sample.mean, 6) +
+         " bpb   std " + (side.sample.n > 1 ? fixed(side.sample.std, 6) + " (n - 1)" : "unknown") + "   " +
+         fixed(side.sample.lowest, 6) + " … " + fixed(side.sample.highest, 6) + "\n";
 }
 
 // Whether a gain is shown at a level; unknown without a test.
-std::string policy_text(const std::optional<TTest>& test, double level) { return !test ? "unknown" : test->p_less < level ? "holds" : "does not hold"; }
-Json policy_json(const std::optional<TTest>& test, double level) { return test ? Json(test->p_less < level) : Json(nullptr); }
+std::string policy_text(const std::optional<TTest>& test, double level) {
+  return !test ? "unknown" : test->p_less < level ? "holds" : "does not hold";
+}
+Json policy_json(const std::optional<TTest>& test, double level) {
+  return test ? Json(test->p_less < level) : Json(nullptr);
+}
 
 Result<Outcome> run(const Options& options, const CommonOptions&) {
   P5_TRY(const Side a, read_side(options.runs, options.mode));
@@ -178,12 +196,17 @@ Result<Outcome> run(const Options& options, const CommonOptions&) {
   text = side_text("first", a) + side_text("against", b) + "\n";
   text += pad_right("difference", 22);
   for (const Unit& unit : units) text += signed_text(difference * unit.per_bpb) + " " + unit.name + "   ";
-  text = std::string(trim(text)) + (welch ? "\n95 % interval         ±" + fixed(welch->half_width_95, 6) + " bpb\n" : "\n");
+  text = std::string(trim(text)) +
+         (welch ? "\n95 % interval         ±" + fixed(welch->half_width_95, 6) + " bpb\n" : "\n");
   const auto test_line = [&](const std::string& name, const std::optional<TTest>& test, const std::string& why) {
-    text += pad_right(name, 22) + (test ? "t " + fixed(test->t, 3) + ", " + fixed(test->degrees, 2) + " degrees of freedom, p " + p_text(test->p_two_sided) + " two-sided, " + p_text(test->p_less) + " that the first is lower\n" : why + "\n");
+    text += pad_right(name, 22) +
+            (test ? "t " + fixed(test->t, 3) + ", " + fixed(test->degrees, 2) + " degrees of freedom, p " +
+                        p_text(test->p_two_sided) + " two-sided, " + p_text(test->p_less) + " that the first is lower\n"
+                  : why + "\n");
   };
   test_line("Welch, against 0", welch, "unknown: no spread on either side");
-  test_line("paired, against 0", paired, matched ? "unknown: fewer than two pairs" : "not made: the sides do not share their seeds");
+  test_line("paired, against 0", paired,
+            matched ? "unknown: fewer than two pairs" : "not made: the sides do not share their seeds");
 
   text += "\npolicies\n";
   std::vector<std::string> policies;
@@ -191,13 +214,24 @@ Result<Outcome> run(const Options& options, const CommonOptions&) {
     const double margin = -options.margin / unit.per_bpb;
     const auto against_margin = welch_test(a.sample, b.sample, margin);
     const auto paired_margin = matched ? paired_test(a.bpb, *matched, margin) : std::nullopt;
-    report["margins"].push_back({{"unit", unit.name}, {"margin", options.margin}, {"margin_bpb", -margin}, {"difference", difference * unit.per_bpb},
-                                 {"welch", test_json(against_margin)}, {"paired", test_json(paired_margin)}, {"holds", policy_json(against_margin, kReadmeLevel)}});
-    text += "  " + pad_right(policy_text(against_margin, kReadmeLevel), 15) + "better by " + shortest(options.margin) + " " + unit.name + (unit.per_bpb == 1 ? "" : " (" + fixed(-margin, 5) + " bpb)") + " at p < 0.01" +
-            (against_margin ? ": one-sided Welch p " + p_text(against_margin->p_less) : "") + (paired_margin ? ", paired p " + p_text(paired_margin->p_less) : "") + "\n";
+    report["margins"].push_back({{"unit", unit.name},
+                                 {"margin", options.margin},
+                                 {"margin_bpb", -margin},
+                                 {"difference", difference * unit.per_bpb},
+                                 {"welch", test_json(against_margin)},
+                                 {"paired", test_json(paired_margin)},
+                                 {"holds", policy_json(against_margin, kReadmeLevel)}});
+    text += "  " + pad_right(policy_text(against_margin, kReadmeLevel), 15) + "better by " + shortest(options.margin) +
+            " " + unit.name + (unit.per_bpb == 1 ? "" : " (" + fixed(-margin, 5) + " bpb)") + " at p < 0.01" +
+            (against_margin ? ": one-sided Welch p " + p_text(against_margin->p_less) : "") +
+            (paired_margin ? ", paired p " + p_text(paired_margin->p_less) : "") + "\n";
   }
-  report["frontier"] = {{"level", kFrontierLevel}, {"p_value", welch ? Json(welch->p_less) : Json(nullptr)}, {"holds", policy_json(welch, kFrontierLevel)}};
-  text += "  " + pad_right(policy_text(welch, kFrontierLevel), 15) + "better than the frontier at p < 0.25 (later practice)" + (welch ? ": one-sided Welch p " + p_text(welch->p_less) : "") + "\n";
+  report["frontier"] = {{"level", kFrontierLevel},
+                        {"p_value", welch ? Json(welch->p_less) : Json(nullptr)},
+                        {"holds", policy_json(welch, kFrontierLevel)}};
+  text += "  " + pad_right(policy_text(welch, kFrontierLevel), 15) +
+          "better than the frontier at p < 0.25 (later practice)" +
+          (welch ? ": one-sided Welch p " + p_text(welch->p_less) : "") + "\n";
   if (units.size() < 3) text += "\nnats/token needs the bytes of a token: name eval reports, or --bytes-per-token\n";
   report["warnings"] = warnings;
   return outcome;
@@ -206,22 +240,28 @@ Result<Outcome> run(const Options& options, const CommonOptions&) {
 }  // namespace
 
 Command compare_command() {
-  return {"compare", "Test whether runs differ: Welch and paired, against 0 and against a rule's margin",
-          "  par5 compare runs/a-1 runs/a-2 runs/a-3 --against runs/b-1 runs/b-2 runs/b-3\n"
-          "  par5 compare 1.1621 1.1627 1.1634 --against 1.1698,1.1702,1.1711 --bytes-per-token 4.0671\n"
-          "  par5 compare new/submission.json --against old/submission.json --json\n\n"
-          "Items are bpb numbers, eval reports (par5 eval … --json), submission.json files and run folders. The rule asks for a\n"
-          "gain of 0.005 without naming the unit; every reading is tested. Lower bpb is better.",
-          [](CLI::App& app) -> Runner {
-            auto options = std::make_shared<Options>();
-            app.add_option("runs", options->runs, "Runs, files or bpb numbers")->required();
-            app.add_option("--against", options->against, "What they are compared with")->required();
-            app.add_option("--mode", options->mode, "Row of eval reports that counts, e.g. sliding (default: the first)");
-            app.add_option("--margin", options->margin, "Gain that the rule asks for, in each unit")->check(CLI::NonNegativeNumber)->capture_default_str();
-            app.add_option("--bytes-per-token", options->bytes_per_token, "Charged bytes per token, for nats per token")->check(CLI::PositiveNumber);
-            app.add_option("--headline", options->headline, "bpb that the first side claims: warns if it is the best seed")->check(CLI::PositiveNumber);
-            return [options](const CommonOptions& common) { return run(*options, common); };
-          }};
+  return {
+      "compare", "Test whether runs differ: Welch and paired, against 0 and against a rule's margin",
+      "  par5 compare runs/a-1 runs/a-2 runs/a-3 --against runs/b-1 runs/b-2 runs/b-3\n"
+      "  par5 compare 1.1621 1.1627 1.1634 --against 1.1698,1.1702,1.1711 --bytes-per-token 4.0671\n"
+      "  par5 compare new/submission.json --against old/submission.json --json\n\n"
+      "Items are bpb numbers, eval reports (par5 eval … --json), submission.json files and run folders. The rule asks "
+      "for a\n"
+      "gain of 0.005 without naming the unit; every reading is tested. Lower bpb is better.",
+      [](CLI::App& app) -> Runner {
+        auto options = std::make_shared<Options>();
+        app.add_option("runs", options->runs, "Runs, files or bpb numbers")->required();
+        app.add_option("--against", options->against, "What they are compared with")->required();
+        app.add_option("--mode", options->mode, "Row of eval reports that counts, e.g. sliding (default: the first)");
+        app.add_option("--margin", options->margin, "Gain that the rule asks for, in each unit")
+            ->check(CLI::NonNegativeNumber)
+            ->capture_default_str();
+        app.add_option("--bytes-per-token", options->bytes_per_token, "Charged bytes per token, for nats per token")
+            ->check(CLI::PositiveNumber);
+        app.add_option("--headline", options->headline, "bpb that the first side claims: warns if it is the best seed")
+            ->check(CLI::PositiveNumber);
+        return [options](const CommonOptions& common) { return run(*options, common); };
+      }};
 }
 
 }  // namespace par5

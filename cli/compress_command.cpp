@@ -94,7 +94,8 @@ Result<Outcome> run(const Options& options, const CommonOptions& common, bool co
   P5_TRY(const CodingModel model, load_coding_model(options.model, common.threads));
   P5_TRY(const auto tokenizer, coding_tokenizer(model, options.tokenizer));
   if (!tokenizer)
-    return usage_error("the artifact holds no tokenizer, which files need; name it with --tokenizer FILE", "--tokenizer");
+    return usage_error("the artifact holds no tokenizer, which files need; name it with --tokenizer FILE",
+                       "--tokenizer");
   const auto read = [&](std::span<std::byte> out) { return input.read(out); };
   const auto write = [&](std::span<const std::byte> bytes) { return output.write(bytes); };
   P5_TRY(const FileCoderSummary summary,
@@ -109,8 +110,9 @@ Result<Outcome> run(const Options& options, const CommonOptions& common, bool co
   auto& report = outcome.report;
   report["input_bytes"] = summary.input_bytes;
   report["output_bytes"] = summary.output_bytes;
-  report["bpb"] = original > 0 ? nlohmann::ordered_json(8.0 * static_cast<double>(compressed) / static_cast<double>(original))
-                               : nlohmann::ordered_json(nullptr);
+  report["bpb"] = original > 0
+                      ? nlohmann::ordered_json(8.0 * static_cast<double>(compressed) / static_cast<double>(original))
+                      : nlohmann::ordered_json(nullptr);
   report["arithmetic"] = summary.arithmetic;
   report["arithmetic_version"] = kArithmeticVersion;
   report["kernel"] = summary.kernel;
@@ -133,10 +135,10 @@ Result<Outcome> run(const Options& options, const CommonOptions& common, bool co
                     " bits per byte of the original";
   outcome.text += " (" + duration(seconds) + ")\n";
   if (compressing)
-    outcome.text += "by the model " + std::to_string(summary.model_blocks) + " blocks (" + count(summary.payload_bytes) +
-                    " bytes of text, " + count(summary.changes_bytes) + " of what normalisation changed), by plain codecs " +
-                    std::to_string(summary.plain_blocks) + " (" + count(summary.plain_bytes) +
-                    " bytes); every block was decoded and compared\n";
+    outcome.text += "by the model " + std::to_string(summary.model_blocks) + " blocks (" +
+                    count(summary.payload_bytes) + " bytes of text, " + count(summary.changes_bytes) +
+                    " of what normalisation changed), by plain codecs " + std::to_string(summary.plain_blocks) + " (" +
+                    count(summary.plain_bytes) + " bytes); every block was decoded and compared\n";
   return outcome;
 }
 

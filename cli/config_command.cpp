@@ -1,5 +1,4 @@
 #include "cli/commands.h"
-
 #include "core/config.h"
 #include "core/text.h"
 
@@ -15,8 +14,10 @@ struct Options {
 // docs/config.md: every key with type, default, range and meaning.
 std::string reference_page() {
   std::string text =
-      "# Configuration\n\nEvery key, from the one schema in core/config_schema.cpp (`par5 config show --reference` prints this page).\n"
-      "Later origins win: default, TOML file (`--config`), environment (`PAR5_MODEL_WIDTH` for `model.width`), `--set key=value`.\n";
+      "# Configuration\n\nEvery key, from the one schema in core/config_schema.cpp (`par5 config show --reference` "
+      "prints this page).\n"
+      "Later origins win: default, TOML file (`--config`), environment (`PAR5_MODEL_WIDTH` for `model.width`), `--set "
+      "key=value`.\n";
   std::string section;
   for (const ConfigKey& key : config_keys()) {
     const std::string head = key.name.substr(0, key.name.find('.'));
@@ -24,7 +25,8 @@ std::string reference_page() {
     section = head;
     std::string type = key.type;
     for (std::size_t i = 0; (i = type.find('|', i)) != std::string::npos; i += 2) type.replace(i, 1, "\\|");
-    text += "| `" + key.name + "` | `" + key.fallback + "` | " + type + (key.range.empty() ? "" : ", " + key.range) + " | " + key.help + " |\n";
+    text += "| `" + key.name + "` | `" + key.fallback + "` | " + type + (key.range.empty() ? "" : ", " + key.range) +
+            " | " + key.help + " |\n";
   }
   return text;
 }

@@ -64,8 +64,8 @@ Result<Outcome> run_exact(const EvalOptions& options, const CommonOptions& commo
   for (const Mode& mode : modes) {
     const double temperature = mode.unit_temperature ? 1.0 : model.temperature;
     P5_TRY(settings.ledger, ledger_options(options, common, mode, modes.size(), temperature));
-    P5_TRY(ScoreRow row, run_exact_mode(data, model, mode, settings, config.train.z_loss, options.sample,
-                                        engine_options, engine));
+    P5_TRY(ScoreRow row,
+           run_exact_mode(data, model, mode, settings, config.train.z_loss, options.sample, engine_options, engine));
     rows.push_back(std::move(row));
   }
   P5_TRY(Outcome outcome, eval_outcome(rows, data, model, breakdown, options, common));

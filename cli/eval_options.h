@@ -62,7 +62,8 @@ inline void add_eval_options(CLI::App& app, EvalOptions& options) {
   app.add_option("--set", options.assignments, "section.key=value, overrides the file");
   app.add_option(
          "--mode", options.modes,
-         "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:model, ttt:lora, ttt:phased, online; "
+         "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:model, ttt:lora, ttt:phased, "
+         "online; "
          "behind a kind that learns @lr=0 for the same without learning; sliding~STRIDE and sliding~stream (exact "
          "engine) are approximations, shown with their difference from the exact scores; several with commas")
       ->delimiter(',');
@@ -70,8 +71,9 @@ inline void add_eval_options(CLI::App& app, EvalOptions& options) {
       ->check(CLI::Range(1, 1048576));
   app.add_option("--stride", options.stride, "Targets scored per sliding window (default: 64)")
       ->check(CLI::Range(1, 1048576));
-  app.add_option("--engine", options.engine,
-                 "torch (default), or exact: par5's own, the same bits on every machine; its bits are what coding costs")
+  app.add_option(
+         "--engine", options.engine,
+         "torch (default), or exact: par5's own, the same bits on every machine; its bits are what coding costs")
       ->check(CLI::IsMember({"torch", "exact"}));
   app.add_option("--arithmetic", options.arithmetic, "Of the exact engine: fp32 (default), int8, fp32-adds");
   app.add_option("--kernel", options.kernel, "Of the exact engine: one of this CPU's kernels (default: the best)");

@@ -33,8 +33,9 @@ inline Result<Outcome> eval_outcome(const std::vector<ScoreRow>& rows, const Eva
   const bool seen = is_fitted_on(model.extras, data);
   outcome.report["temperature_fitted_on_this_data"] = seen;
   if (seen)
-    log_warning("the model's temperature was fitted on the beginning of this very data: what comes out is no score of "
-                "held-out text");
+    log_warning(
+        "the model's temperature was fitted on the beginning of this very data: what comes out is no score of "
+        "held-out text");
   if (!kind) return outcome;
   for (std::size_t r = 0; r < rows.size() && common.json; ++r) {
     auto& entry = rows.size() > 1 ? outcome.report["rows"][r] : outcome.report;

@@ -108,7 +108,8 @@ std::string table(const DecodedArtifact& decoded, const std::vector<Upgrade>& mo
             " targets of the tokens " + source->data_sha256.substr(0, 12) + "…\n";
   for (const NamedEntry& entry : decoded.artifact.extras)
     if (!entry.name.starts_with("temperature_"))
-      text += "key " + entry.name + " = " + value_json(entry.value).dump() + " (format version 1 has no number for it)\n";
+      text +=
+          "key " + entry.name + " = " + value_json(entry.value).dump() + " (format version 1 has no number for it)\n";
   if (!more.empty()) text += "\n" + upgrades_table(more);
   return text;
 }

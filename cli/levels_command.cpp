@@ -78,7 +78,8 @@ std::string table(const std::vector<FileLevels>& files, const std::vector<Tensor
   for (const FileLevels& file : files) {
     std::size_t width = 6;
     for (const TensorLevels& tensor : file.tensors) width = std::max(width, tensor.name.size());
-    text += file.path + " (" + file.format + ")\n" + pad_right("tensor", width) + "  " + pad_left("weights", 13) + "  grid        one scale for        share\n";
+    text += file.path + " (" + file.format + ")\n" + pad_right("tensor", width) + "  " + pad_left("weights", 13) +
+            "  grid        one scale for        share\n";
     std::size_t hidden = 0;
     for (const TensorLevels& tensor : file.tensors) {
       if (!tensor.finding && !all && file.tensors.size() > 40) {
@@ -86,7 +87,8 @@ std::string table(const std::vector<FileLevels>& files, const std::vector<Tensor
         continue;
       }
       text += pad_right(tensor.name, width) + "  " + pad_left(grouped(tensor.weights), 13) + "  ";
-      text += tensor.finding ? pad_right(std::string(grid_name(tensor.finding->grid)), 12) + pad_right(scale_text(*tensor.finding), 16) + pad_left(percent(tensor.share()), 10)
+      text += tensor.finding ? pad_right(std::string(grid_name(tensor.finding->grid)), 12) +
+                                   pad_right(scale_text(*tensor.finding), 16) + pad_left(percent(tensor.share()), 10)
                              : std::string(tensor.constant ? "constant" : "none");
       text += tensor.not_finite ? "  (" + grouped(tensor.not_finite) + " not finite)\n" : "\n";
     }
@@ -95,7 +97,8 @@ std::string table(const std::vector<FileLevels>& files, const std::vector<Tensor
   }
   text += grouped(counted_weights(together)) + " weights in all; on a grid, or on one inside it:\n";
   for (const GridShare& share : grid_shares(together))
-    text += "  " + pad_right(std::string(grid_name(share.grid)), 10) + pad_left(grouped(share.weights), 15) + pad_left(percent(share.share), 10) + "\n";
+    text += "  " + pad_right(std::string(grid_name(share.grid)), 10) + pad_left(grouped(share.weights), 15) +
+            pad_left(percent(share.share), 10) + "\n";
   return text;
 }
 
@@ -120,7 +123,11 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   outcome.report["files"] = Json::array();
   for (const FileLevels& file : files) {
     for (const TensorLevels& tensor : file.tensors) {
-      Json row = {{"name", tensor.name}, {"file", file.path}, {"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"weights", tensor.weights}};
+      Json row = {{"name", tensor.name},
+                  {"file", file.path},
+                  {"dtype", dtype_name(tensor.dtype)},
+                  {"shape", tensor.shape},
+                  {"weights", tensor.weights}};
       row["grid"] = tensor.finding ? Json(grid_name(tensor.finding->grid)) : Json(nullptr);
       row["granularity"] = tensor.finding ? Json(granularity_name(tensor.finding->granularity)) : Json(nullptr);
       row["group"] = tensor.finding ? Json(tensor.finding->group) : Json(nullptr);
@@ -129,8 +136,10 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
       row["not_finite"] = tensor.not_finite;
       outcome.report["tensors"].push_back(std::move(row));
     }
-    outcome.report["files"].push_back(
-        {{"file", file.path}, {"format", file.format}, {"weights", counted_weights(file.tensors)}, {"share", shares_json(file.tensors)}});
+    outcome.report["files"].push_back({{"file", file.path},
+                                       {"format", file.format},
+                                       {"weights", counted_weights(file.tensors)},
+                                       {"share", shares_json(file.tensors)}});
   }
   outcome.report["share"] = shares_json(together);
   return outcome;
@@ -140,12 +149,17 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
 
 Command levels_command() {
   return {"levels", "Find the grid of levels on which a file's weights lie",
-          "  par5 levels model.safetensors\n  par5 levels model.safetensors.index.json --all\n  par5 levels runs/one/model.par5 pytorch_model.bin --json\n\n"
-          "A weight w is on a grid of scale a if w / a is within 0.001 of a level (bf16 and fp16: plus half a unit in the last\n"
+          "  par5 levels model.safetensors\n  par5 levels model.safetensors.index.json --all\n  par5 levels "
+          "runs/one/model.par5 pytorch_model.bin --json\n\n"
+          "A weight w is on a grid of scale a if w / a is within 0.001 of a level (bf16 and fp16: plus half a unit in "
+          "the last\n"
           "place of w). Each tensor is given the cheapest grid and scale that explain more than chance would.",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
-            app.add_option("files", options->files, "Weights: .safetensors, its index .json, .par5, .pt or .bin (read, never run), or a folder of one")->required();
+            app.add_option(
+                   "files", options->files,
+                   "Weights: .safetensors, its index .json, .par5, .pt or .bin (read, never run), or a folder of one")
+                ->required();
             app.add_flag("--all", options->all, "List tensors on no grid too, however many there are");
             return [options](const CommonOptions& common) { return run(*options, common); };
           }};

@@ -21,7 +21,8 @@ inline Result<Tokenizer> model_tokenizer(const std::string& model, const std::st
   }
   const std::string beside = join_path(parent_folder(model), "tokenizer.model");
   if (file_exists(beside)) return Tokenizer::load(beside);
-  return usage_error("'" + model + "' holds no tokenizer, which raw text needs; name it with --tokenizer FILE", "--tokenizer");
+  return usage_error("'" + model + "' holds no tokenizer, which raw text needs; name it with --tokenizer FILE",
+                     "--tokenizer");
 }
 
 // `data` is a folder of shards, or text for that tokenizer.

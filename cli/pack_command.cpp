@@ -132,8 +132,7 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   const Config& values = input.config;
   Artifact& artifact = input.artifact;
   auto bits = static_cast<int>(values.quantizer.scale_bits);
-  P5_TRY(const EncodeOptions encode,
-         encode_options(options, static_cast<int>(values.pack.effort), common.threads));
+  P5_TRY(const EncodeOptions encode, encode_options(options, static_cast<int>(values.pack.effort), common.threads));
   P5_TRY(const std::optional<EvalData> training, temperature_data(options, artifact, common.threads));
   std::optional<TemperatureFit> temperature;
   // The temperature is the packed model's, and the self-test's bits are at that temperature.
@@ -211,40 +210,42 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
 }  // namespace
 
 Command pack_command() {
-  return {"pack", "Pack a checkpoint into an artifact (.par5)",
-          "  par5 pack runs/demo -o model.par5\n"
-          "  par5 pack foreign.safetensors --config configs/quinary-16mb.toml --scale-bits 5 -o model.par5\n"
-          "  par5 pack runs/demo --fit 1000000 -o model.par5\n"
-          "  par5 pack runs/demo --fit-temperature shards/train --val shards/val -o model.par5\n"
-          "  par5 pack runs/demo --codecs own -o model.par5\n"
-          "  par5 pack runs/demo --effort 9 --matrix --json -o model.par5",
-          [](CLI::App& app) -> Runner {
-            auto options = std::make_shared<Options>();
-            add_checkpoint_options(app, *options);
-            app.add_option("-o,--output", options->output, "The artifact to write")->required();
-            app.add_option(
-                   "--fit", options->fit,
-                   "Most bytes that the file may have: coarser scales, then vectors, then fp8 tensors until it fits "
-                   "(docs/sizes.md); exit status 1 and no file where it cannot")
-                ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
-            app.add_option("--fit-temperature", options->fit_temperature,
-                           "Fit the temperature that logits are divided by on this training data (shards, or text where "
-                           "the tokenizer is stored), by the exact engine, and store it with the data's hash");
-            app.add_option("--fit-targets", options->fit_targets,
-                           "Targets at the data's beginning that the temperature is fitted on")
-                ->capture_default_str()
-                ->check(CLI::Range(std::int64_t{100}, std::int64_t{1000000000}));
-            app.add_option("--val", options->validation,
-                           "Validation data: refuses to fit where it shares a document with what is fitted on");
-            app.add_option("--codecs", options->codecs,
-                           "What may be used: a list of own, lzma, zstd, brotli, lzma2 (default: all of these) and lrzip, a program "
-                           "that must be installed here and wherever the artifact is read");
-            app.add_option("--max-seconds", options->max_seconds,
-                           "Begin no further trial after this time; if that cuts the search short, the artifact says "
-                           "that it is not reproducible");
-            app.add_flag("--matrix", options->matrix, "Show every trial: stream, layout, codec, bytes");
-            return [options](const CommonOptions& common) { return run(*options, common); };
-          }};
+  return {
+      "pack", "Pack a checkpoint into an artifact (.par5)",
+      "  par5 pack runs/demo -o model.par5\n"
+      "  par5 pack foreign.safetensors --config configs/quinary-16mb.toml --scale-bits 5 -o model.par5\n"
+      "  par5 pack runs/demo --fit 1000000 -o model.par5\n"
+      "  par5 pack runs/demo --fit-temperature shards/train --val shards/val -o model.par5\n"
+      "  par5 pack runs/demo --codecs own -o model.par5\n"
+      "  par5 pack runs/demo --effort 9 --matrix --json -o model.par5",
+      [](CLI::App& app) -> Runner {
+        auto options = std::make_shared<Options>();
+        add_checkpoint_options(app, *options);
+        app.add_option("-o,--output", options->output, "The artifact to write")->required();
+        app.add_option(
+               "--fit", options->fit,
+               "Most bytes that the file may have: coarser scales, then vectors, then fp8 tensors until it fits "
+               "(docs/sizes.md); exit status 1 and no file where it cannot")
+            ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+        app.add_option("--fit-temperature", options->fit_temperature,
+                       "Fit the temperature that logits are divided by on this training data (shards, or text where "
+                       "the tokenizer is stored), by the exact engine, and store it with the data's hash");
+        app.add_option("--fit-targets", options->fit_targets,
+                       "Targets at the data's beginning that the temperature is fitted on")
+            ->capture_default_str()
+            ->check(CLI::Range(std::int64_t{100}, std::int64_t{1000000000}));
+        app.add_option("--val", options->validation,
+                       "Validation data: refuses to fit where it shares a document with what is fitted on");
+        app.add_option(
+            "--codecs", options->codecs,
+            "What may be used: a list of own, lzma, zstd, brotli, lzma2 (default: all of these) and lrzip, a program "
+            "that must be installed here and wherever the artifact is read");
+        app.add_option("--max-seconds", options->max_seconds,
+                       "Begin no further trial after this time; if that cuts the search short, the artifact says "
+                       "that it is not reproducible");
+        app.add_flag("--matrix", options->matrix, "Show every trial: stream, layout, codec, bytes");
+        return [options](const CommonOptions& common) { return run(*options, common); };
+      }};
 }
 
 }  // namespace par5

@@ -9,7 +9,8 @@
 namespace par5 {
 
 // With the hashes of what was probed, so that the report can be held against the model and data of a claim.
-inline Result<Outcome> probe_outcome(const ProbeReport& probe, const std::string& engine, const std::string& model_file, const EvalData& data, std::int64_t window) {
+inline Result<Outcome> probe_outcome(const ProbeReport& probe, const std::string& engine, const std::string& model_file,
+                                     const EvalData& data, std::int64_t window) {
   Outcome outcome;
   outcome.report["verdict"] = verdict_name(probe.verdict);
   outcome.report["engine"] = engine;

@@ -105,8 +105,9 @@ Result<Outcome> decode(const Options& options, const CommonOptions& common) {
   P5_TRY(const CodingModel model, load_coding_model(options.eval.model, common.threads));
   P5_TRY(const std::vector<std::byte> bytes, read_file(options.decode));
   P5_TRY(const Bitstream bitstream, read_bitstream(bytes, options.decode));
-  P5_TRY(const DecodedText decoded, decode_text(model, bitstream, options.decode, {options.eval.kernel, common.threads, 0},
-                                                options.output + ".progress"));
+  P5_TRY(const DecodedText decoded,
+         decode_text(model, bitstream, options.decode, {options.eval.kernel, common.threads, 0},
+                     options.output + ".progress"));
   P5_TRY(const auto tokenizer, coding_tokenizer(model, options.eval.tokenizer));
   P5_TRY(const std::string text, text_of(decoded.tokens, tokenizer));
   P5_OK(write_file(options.output, text, common.overwrite()));
@@ -136,8 +137,16 @@ Result<Outcome> decode(const Options& options, const CommonOptions& common) {
 Result<Json> decode_in_another_process(const Options& options, const CommonOptions& common, const std::string& folder,
                                        const std::string& bitstream, const std::string& text) {
   const std::string report = join_path(folder, "decode.json");
-  std::vector<std::string> arguments = {"/proc/self/exe", "prove", options.eval.model, "--decode", bitstream,
-                                        "--output", text, "--json", "--force", "--threads",
+  std::vector<std::string> arguments = {"/proc/self/exe",
+                                        "prove",
+                                        options.eval.model,
+                                        "--decode",
+                                        bitstream,
+                                        "--output",
+                                        text,
+                                        "--json",
+                                        "--force",
+                                        "--threads",
                                         std::to_string(common.threads)};
   const auto add = [&arguments](const char* flag, const std::string& value) {
     if (!value.empty()) arguments.insert(arguments.end(), {flag, value});
@@ -161,9 +170,9 @@ Result<CodingParameters> coding_parameters(const Options& options, const ModelCo
   if (parameters.mode.unit_temperature)
     return usage_error("a proof is made at the artifact's own temperature; leave @T=1 out", "--mode");
   if (parameters.mode.no_learning)
-    return usage_error(options.mode + " has the probabilities of sliding windows; prove --mode sliding with the same " +
-                           "stride",
-                       "--mode");
+    return usage_error(
+        options.mode + " has the probabilities of sliding windows; prove --mode sliding with the same " + "stride",
+        "--mode");
   P5_TRY(parameters.arithmetic, arithmetic_from_name(options.eval.arithmetic));
   P5_TRY(const Config config, eval_config(options.eval));
   if (parameters.learns()) {
@@ -222,8 +231,7 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
   if (raw) {
     P5_TRY(const std::vector<std::byte> raw_returned, read_file(raw_file(decoded)));
     const auto raw_source = as_bytes(raw->source);
-    identical = identical &&
-                std::equal(raw_returned.begin(), raw_returned.end(), raw_source.begin(), raw_source.end());
+    identical = identical && std::equal(raw_returned.begin(), raw_returned.end(), raw_source.begin(), raw_source.end());
     raw_sha256 = hex(sha256(raw_returned));
   }
 
@@ -250,7 +258,8 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
   if (parameters.learns()) {
     report["updates"] = coded.updates;
     report["adapted_values"] = coded.adapted_values;
-    report["learner"] = learner_description(adaptation_of(parameters.mode.kind), parameters.learning, {}, parameters.z_loss);
+    report["learner"] =
+        learner_description(adaptation_of(parameters.mode.kind), parameters.learning, {}, parameters.z_loss);
   }
   report["targets"] = data.targets();
   report["documents"] = document_count(data, data.targets());
@@ -290,35 +299,36 @@ Result<Outcome> prove(const Options& options, const CommonOptions& common) {
     std::string number = grouped(static_cast<std::int64_t>(bytes));
     return std::string(number.size() < 14 ? 14 - number.size() : 0, ' ') + number + "  " + what + "\n";
   };
-  const std::string learnt =
-      parameters.learns()
-          ? grouped(coded.updates) + " steps of " + grouped(coded.adapted_values) + " values, each from targets that " +
-                "stand before it in the stream: the decoder took them from what it had decoded\n"
-          : "";
-  outcome.text = mode_name(parameters.mode) + ", window " + std::to_string(parameters.window) + ", stride " +
-                 std::to_string(parameters.stride) + "; engine exact " +
-                 std::string(arithmetic_name(parameters.arithmetic)) + " (version " +
-                 std::to_string(kArithmeticVersion) + "), kernel " + coded.kernel + "\n" + grouped(data.targets()) +
-                 " targets, " + grouped(charged) + " bytes of normalised text, " +
-                 grouped(document_count(data, data.targets())) + " documents, " +
-                 std::to_string(coded.bitstream.lanes.size()) + " lanes\n" + learnt + line(sizes.payload, "payload") +
-                 line(sizes.header, "header: every parameter of the mode") +
-                 line(sizes.checksums, "checksums: artifact, tokens, file") + line(stream_bytes, "total") +
-                 "claimed    " + fixed(bpb(coded.claimed_bits), 8) + " bits per byte, as eval --engine exact has it\n" +
-                 "payload    " + fixed(bpb(8.0 * static_cast<double>(sizes.payload)), 8) + ", " +
-                 fixed(static_cast<double>(sizes.payload) - claimed_bytes, 1) + " bytes more than claimed (" +
-                 (holds ? "within" : "NOT within") + " 0.01 % + 8 bytes)\n" + "everything " +
-                 fixed(bpb(8.0 * static_cast<double>(stream_bytes)), 8) + "\n" + "text       sha256 " +
-                 hex(sha256(text)) + "\n" + "decoded    sha256 " + hex(sha256(returned)) + "\n";
+  const std::string learnt = parameters.learns()
+                                 ? grouped(coded.updates) + " steps of " + grouped(coded.adapted_values) +
+                                       " values, each from targets that " +
+                                       "stand before it in the stream: the decoder took them from what it had decoded\n"
+                                 : "";
+  outcome.text =
+      mode_name(parameters.mode) + ", window " + std::to_string(parameters.window) + ", stride " +
+      std::to_string(parameters.stride) + "; engine exact " + std::string(arithmetic_name(parameters.arithmetic)) +
+      " (version " + std::to_string(kArithmeticVersion) + "), kernel " + coded.kernel + "\n" + grouped(data.targets()) +
+      " targets, " + grouped(charged) + " bytes of normalised text, " + grouped(document_count(data, data.targets())) +
+      " documents, " + std::to_string(coded.bitstream.lanes.size()) + " lanes\n" + learnt +
+      line(sizes.payload, "payload") + line(sizes.header, "header: every parameter of the mode") +
+      line(sizes.checksums, "checksums: artifact, tokens, file") + line(stream_bytes, "total") + "claimed    " +
+      fixed(bpb(coded.claimed_bits), 8) + " bits per byte, as eval --engine exact has it\n" + "payload    " +
+      fixed(bpb(8.0 * static_cast<double>(sizes.payload)), 8) + ", " +
+      fixed(static_cast<double>(sizes.payload) - claimed_bytes, 1) + " bytes more than claimed (" +
+      (holds ? "within" : "NOT within") + " 0.01 % + 8 bytes)\n" + "everything " +
+      fixed(bpb(8.0 * static_cast<double>(stream_bytes)), 8) + "\n" + "text       sha256 " + hex(sha256(text)) + "\n" +
+      "decoded    sha256 " + hex(sha256(returned)) + "\n";
   if (raw)
     outcome.text += line(sizes.changes, "more for what normalisation changed") + "raw text   " +
                     fixed(8.0 * static_cast<double>(sizes.total()) / static_cast<double>(raw->source.size()), 8) +
                     " bits per byte of its " + grouped(static_cast<std::int64_t>(raw->source.size())) +
-                    " bytes\nraw text   sha256 " + hex(sha256(raw->source)) + "\ndecoded    sha256 " + raw_sha256 + "\n";
-  outcome.text += identical ? "identical: a second process got the artifact and the bitstream only and returned the text (encoded in " +
-                                  duration(encode_seconds) + ", decoded in " +
-                                  duration(second.value("decode_seconds", 0.0)) + ")\n"
-                            : "NOT IDENTICAL: the second process returned another text\n";
+                    " bytes\nraw text   sha256 " + hex(sha256(raw->source)) + "\ndecoded    sha256 " + raw_sha256 +
+                    "\n";
+  outcome.text +=
+      identical
+          ? "identical: a second process got the artifact and the bitstream only and returned the text (encoded in " +
+                duration(encode_seconds) + ", decoded in " + duration(second.value("decode_seconds", 0.0)) + ")\n"
+          : "NOT IDENTICAL: the second process returned another text\n";
   return outcome;
 }
 
@@ -334,41 +344,41 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
 }  // namespace
 
 Command prove_command() {
-  return {"prove", "Show that a bpb is real: code a text with the artifact, decode it in a second process, compare",
-          "  par5 prove model.par5 --data shards/val\n"
-          "  par5 prove model.par5 --data val.jsonl.xz --mode sliding --stride 64 -o val.p5b\n"
-          "  par5 prove model.par5 --data val.jsonl.xz --mode ttt:model --stride 512 --work proof\n"
-          "  par5 prove model.par5 --decode val.p5b -o val.txt",
-          [](CLI::App& app) -> Runner {
-            auto options = std::make_shared<Options>();
-            EvalOptions& eval = options->eval;
-            app.add_option("MODEL", eval.model, "Artifact (.par5)")->required();
-            app.add_option("--data", eval.data, "Folder of shards, or text: .txt, .jsonl, each also .xz or .zst");
-            app.add_option("--mode", options->mode, 
-                           "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:model, ttt:phased, "
-                           "online");
-            app.add_option("--config", eval.config, "TOML file: the settings of modes that learn");
-            app.add_option("--set", eval.assignments, "section.key=value, overrides the file");
-            app.add_option("--window", eval.window, "Tokens of context in a window (default: the model's context)")
-                ->check(CLI::Range(1, 1048576));
-            app.add_option("--stride", eval.stride, "Targets scored per sliding window (default: 64)")
-                ->check(CLI::Range(1, 1048576));
-            app.add_option("--arithmetic", eval.arithmetic, "fp32 (default), int8, or fp32-adds");
-            app.add_option("--kernel", eval.kernel, "One of this CPU's kernels (default: the best)");
-            app.add_option("--lanes", options->lanes,
-                           "Parts of the text that are decoded side by side (default: by length and memory, at most 64)")
-                ->check(CLI::Range(std::int64_t{1}, kMostLanes));
-            app.add_option("--tokenizer", eval.tokenizer, "SentencePiece model where the artifact holds none");
-            app.add_option("--max-targets", eval.max_targets, "Prove only the first N targets")
-                ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000000000000000}));
-            app.add_flag("--raw", options->raw, "Also code what normalisation changed, and prove the text as it was");
-            app.add_option("--work", options->work,
-                           "Keep bitstream and decoded text in this folder; the same command again goes on decoding");
-            app.add_option("-o,--output", options->output, "Keep the bitstream (with --decode: the text) in this file");
-            app.add_option("--decode", options->decode,
-                           "Only decode this bitstream: what the second process does");
-            return [options](const CommonOptions& common) { return run(*options, common); };
-          }};
+  return {
+      "prove", "Show that a bpb is real: code a text with the artifact, decode it in a second process, compare",
+      "  par5 prove model.par5 --data shards/val\n"
+      "  par5 prove model.par5 --data val.jsonl.xz --mode sliding --stride 64 -o val.p5b\n"
+      "  par5 prove model.par5 --data val.jsonl.xz --mode ttt:model --stride 512 --work proof\n"
+      "  par5 prove model.par5 --decode val.p5b -o val.txt",
+      [](CLI::App& app) -> Runner {
+        auto options = std::make_shared<Options>();
+        EvalOptions& eval = options->eval;
+        app.add_option("MODEL", eval.model, "Artifact (.par5)")->required();
+        app.add_option("--data", eval.data, "Folder of shards, or text: .txt, .jsonl, each also .xz or .zst");
+        app.add_option("--mode", options->mode,
+                       "chunked (default), sliding, document, document:sliding, ttt:scalars, ttt:model, ttt:phased, "
+                       "online");
+        app.add_option("--config", eval.config, "TOML file: the settings of modes that learn");
+        app.add_option("--set", eval.assignments, "section.key=value, overrides the file");
+        app.add_option("--window", eval.window, "Tokens of context in a window (default: the model's context)")
+            ->check(CLI::Range(1, 1048576));
+        app.add_option("--stride", eval.stride, "Targets scored per sliding window (default: 64)")
+            ->check(CLI::Range(1, 1048576));
+        app.add_option("--arithmetic", eval.arithmetic, "fp32 (default), int8, or fp32-adds");
+        app.add_option("--kernel", eval.kernel, "One of this CPU's kernels (default: the best)");
+        app.add_option("--lanes", options->lanes,
+                       "Parts of the text that are decoded side by side (default: by length and memory, at most 64)")
+            ->check(CLI::Range(std::int64_t{1}, kMostLanes));
+        app.add_option("--tokenizer", eval.tokenizer, "SentencePiece model where the artifact holds none");
+        app.add_option("--max-targets", eval.max_targets, "Prove only the first N targets")
+            ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000000000000000}));
+        app.add_flag("--raw", options->raw, "Also code what normalisation changed, and prove the text as it was");
+        app.add_option("--work", options->work,
+                       "Keep bitstream and decoded text in this folder; the same command again goes on decoding");
+        app.add_option("-o,--output", options->output, "Keep the bitstream (with --decode: the text) in this file");
+        app.add_option("--decode", options->decode, "Only decode this bitstream: what the second process does");
+        return [options](const CommonOptions& common) { return run(*options, common); };
+      }};
 }
 
 }  // namespace par5

@@ -23,7 +23,8 @@ struct Options {
 Result<Outcome> overlap(const Options& options) {
   const bool shards = is_shard_folder(options.train);
   if (shards != is_shard_folder(options.val))
-    return usage_error("compare two folders of shards or two texts; of '" + options.train + "' and '" + options.val + "' one is shards and the other is not");
+    return usage_error("compare two folders of shards or two texts; of '" + options.train + "' and '" + options.val +
+                       "' one is shards and the other is not");
   Overlap found;
   if (shards) {
     P5_TRY(found, shard_overlap(options.train, options.val));
@@ -50,12 +51,16 @@ Result<Outcome> overlap(const Options& options) {
   outcome.text = two_columns(
       {{"verdict", clean ? "no document of B is in A" : "B is NOT clean of A"},
        {"documents", count(found.documents_a) + " in A, " + count(found.documents_b) + " in B"},
-       {"the same in both", count(found.shared_documents) + " documents of B, " + count(found.shared_bytes) + " of its " +
-                                count(found.bytes_b) + (shards ? " charged bytes" : " bytes")},
-       {"near duplicates", found.compared_passages ? count(found.near_documents) + " further documents of B, half or more of whose " + passages + " are in A"
-                                                   : "not compared: the two were made with different tokenizers"},
+       {"the same in both", count(found.shared_documents) + " documents of B, " + count(found.shared_bytes) +
+                                " of its " + count(found.bytes_b) + (shards ? " charged bytes" : " bytes")},
+       {"near duplicates",
+        found.compared_passages
+            ? count(found.near_documents) + " further documents of B, half or more of whose " + passages + " are in A"
+            : "not compared: the two were made with different tokenizers"},
        {passages, count(found.shared_passages) + " of " + count(found.passages) +
-                      (shards ? " (runs of " + std::to_string(kPassageTokens) + " tokens)" : " (of " + std::to_string(kParagraphBytes) + " bytes and more)") + " are in A"}});
+                      (shards ? " (runs of " + std::to_string(kPassageTokens) + " tokens)"
+                              : " (of " + std::to_string(kParagraphBytes) + " bytes and more)") +
+                      " are in A"}});
   return outcome;
 }
 
@@ -124,7 +129,8 @@ Command shard_command() {
                 ->check(CLI::Range(std::int64_t{1}, std::int64_t{0x7fffffff}));
             app.add_option("--stdin", options->standard_input, "What standard input is: txt or jsonl")
                 ->check(CLI::IsMember({"txt", "jsonl"}));
-            CLI::App* overlap_app = app.add_subcommand("overlap", "Whether documents of B (validation) are in A (training)");
+            CLI::App* overlap_app =
+                app.add_subcommand("overlap", "Whether documents of B (validation) are in A (training)");
             overlap_app->add_option("A", options->train, "Training: a folder of shards, or text")->required();
             overlap_app->add_option("B", options->val, "Validation: likewise")->required();
             return [options, overlap_app](const CommonOptions& common) {

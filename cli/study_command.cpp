@@ -67,22 +67,28 @@ std::vector<Matrix> synthetic_matrices() {
                     return Tensor::from_floats(name, {kRows, kColumns}, values);
                   }};
   };
-  const auto normal = [](auto& uniform) { return std::sqrt(-2 * std::log(uniform())) * std::cos(2 * std::acos(-1.0) * uniform()); };
-  return {made("gaussian", normal), made("laplace", [](auto& uniform) {
-            const double u = uniform() - 0.5;
-            return std::copysign(std::log(1 - 2 * std::fabs(u)), -u) / -std::sqrt(2.0);
-          }),
-          made("student-5", [normal](auto& uniform) {
-            double squares = 0;
-            for (int i = 0; i < 5; ++i) squares += std::pow(normal(uniform), 2);
-            return normal(uniform) / std::sqrt(squares / 5) * std::sqrt(3.0 / 5);
-          }),
+  const auto normal = [](auto& uniform) {
+    return std::sqrt(-2 * std::log(uniform())) * std::cos(2 * std::acos(-1.0) * uniform());
+  };
+  return {made("gaussian", normal),
+          made("laplace",
+               [](auto& uniform) {
+                 const double u = uniform() - 0.5;
+                 return std::copysign(std::log(1 - 2 * std::fabs(u)), -u) / -std::sqrt(2.0);
+               }),
+          made("student-5",
+               [normal](auto& uniform) {
+                 double squares = 0;
+                 for (int i = 0; i < 5; ++i) squares += std::pow(normal(uniform), 2);
+                 return normal(uniform) / std::sqrt(squares / 5) * std::sqrt(3.0 / 5);
+               }),
           made("uniform", [](auto& uniform) { return std::sqrt(12.0) * (uniform() - 0.5); })};
 }
 
 using Study = std::map<std::string, std::vector<StudyResult>>;  // by kind, in the order of the settings
 
-Result<Study> run_study(const std::vector<Matrix>& matrices, const std::vector<StudySetting>& settings, std::size_t threads) {
+Result<Study> run_study(const std::vector<Matrix>& matrices, const std::vector<StudySetting>& settings,
+                        std::size_t threads) {
   Study study;
   Progress progress("study", matrices.size(), "tensors");
   for (std::size_t m = 0; m < matrices.size(); ++m) {
@@ -91,7 +97,8 @@ Result<Study> run_study(const std::vector<Matrix>& matrices, const std::vector<S
     P5_TRY(const auto weights, to_floats(matrix.view()));
     std::vector<Result<StudyResult>> results(settings.size(), internal_error("not studied"));
     parallel_for(settings.size(), threads, [&](std::size_t i) {
-      results[i] = study_tensor(matrices[m].name, static_cast<std::size_t>(matrix.shape[0]), static_cast<std::size_t>(matrix.shape[1]), weights, settings[i]);
+      results[i] = study_tensor(matrices[m].name, static_cast<std::size_t>(matrix.shape[0]),
+                                static_cast<std::size_t>(matrix.shape[1]), weights, settings[i]);
     });
     auto& kind = study[matrices[m].kind];
     kind.resize(settings.size());
@@ -112,7 +119,9 @@ std::vector<StudyResult> together(const Study& study, std::size_t settings) {
 }
 
 std::string scale_name(const StudySetting& setting) {
-  return setting.granularity == Granularity::tensor ? "tensor" : setting.granularity == Granularity::row ? "row" : "group " + std::to_string(setting.group);
+  return setting.granularity == Granularity::tensor ? "tensor"
+         : setting.granularity == Granularity::row  ? "row"
+                                                    : "group " + std::to_string(setting.group);
 }
 
 std::string scientific(double value) {
@@ -121,13 +130,18 @@ std::string scientific(double value) {
   return buffer;
 }
 
-std::string table(const std::string& title, const std::vector<StudySetting>& settings, const std::vector<StudyResult>& results) {
-  std::string text = title + ", " + grouped(results.front().weights) + " weights\nscale                grid              mse    cosine   SNR dB  entropy     bits  dB/bit  packed bytes\n";
+std::string table(const std::string& title, const std::vector<StudySetting>& settings,
+                  const std::vector<StudyResult>& results) {
+  std::string text = title + ", " + grouped(results.front().weights) +
+                     " weights\nscale                grid              mse    cosine   SNR dB  entropy     bits  "
+                     "dB/bit  packed bytes\n";
   for (std::size_t i = 0; i < settings.size(); ++i) {
     const StudyResult& r = results[i];
-    text += pad_right(std::string(scale_rule_name(settings[i].rule)) + " " + scale_name(settings[i]), 20) + " " + pad_right(std::string(grid_name(settings[i].grid)), 10) + pad_left(scientific(r.mse()), 11) +
-            pad_left(fixed(r.cosine(), 6), 10) + pad_left(fixed(r.snr_db(), 2), 9) + pad_left(fixed(r.entropy_per_weight(), 3), 9) + pad_left(fixed(r.bits_per_weight(), 3), 9) + pad_left(fixed(r.db_per_bit(), 2), 8) +
-            pad_left(fixed(r.packed_bytes_per_weight(), 4), 14) + "\n";
+    text += pad_right(std::string(scale_rule_name(settings[i].rule)) + " " + scale_name(settings[i]), 20) + " " +
+            pad_right(std::string(grid_name(settings[i].grid)), 10) + pad_left(scientific(r.mse()), 11) +
+            pad_left(fixed(r.cosine(), 6), 10) + pad_left(fixed(r.snr_db(), 2), 9) +
+            pad_left(fixed(r.entropy_per_weight(), 3), 9) + pad_left(fixed(r.bits_per_weight(), 3), 9) +
+            pad_left(fixed(r.db_per_bit(), 2), 8) + pad_left(fixed(r.packed_bytes_per_weight(), 4), 14) + "\n";
   }
   return text + "\n";
 }
@@ -138,8 +152,15 @@ Json rows_json(const std::vector<StudySetting>& settings, const std::vector<Stud
   Json rows = Json::array();
   for (std::size_t i = 0; i < settings.size(); ++i) {
     const StudyResult& r = results[i];
-    rows.push_back({{"grid", grid_name(settings[i].grid)}, {"rule", scale_rule_name(settings[i].rule)}, {"scale", scale_name(settings[i])}, {"mse", r.mse()}, {"cosine", r.cosine()},
-                    {"snr_db", number_or_null(r.snr_db())}, {"entropy_bits", r.entropy_per_weight()}, {"bits_per_weight", r.bits_per_weight()}, {"db_per_bit", number_or_null(r.db_per_bit())},
+    rows.push_back({{"grid", grid_name(settings[i].grid)},
+                    {"rule", scale_rule_name(settings[i].rule)},
+                    {"scale", scale_name(settings[i])},
+                    {"mse", r.mse()},
+                    {"cosine", r.cosine()},
+                    {"snr_db", number_or_null(r.snr_db())},
+                    {"entropy_bits", r.entropy_per_weight()},
+                    {"bits_per_weight", r.bits_per_weight()},
+                    {"db_per_bit", number_or_null(r.db_per_bit())},
                     {"packed_bytes_per_weight", r.packed_bytes_per_weight()}});
   }
   return rows;
@@ -147,7 +168,11 @@ Json rows_json(const std::vector<StudySetting>& settings, const std::vector<Stud
 
 // Signal-to-noise ratio over bits, a curve for each rule and granularity.
 std::string plot(const std::vector<StudySetting>& settings, const std::vector<StudyResult>& results) {
-  LineChart chart{"Signal-to-noise ratio over bits a weight", "", "bits a weight: entropy of the codes and 16-bit scales", "SNR, dB", {}};
+  LineChart chart{"Signal-to-noise ratio over bits a weight",
+                  "",
+                  "bits a weight: entropy of the codes and 16-bit scales",
+                  "SNR, dB",
+                  {}};
   chart.legend = true;
   std::map<std::string, std::size_t> curves;
   for (std::size_t i = 0; i < settings.size(); ++i) {
@@ -181,7 +206,8 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   outcome.report["rows"] = rows_json(settings, all);
   for (const auto& [kind, results] : study) {
     if (options.by_kind) outcome.text += table(kind, settings, results);
-    outcome.report["kinds"].push_back({{"kind", kind}, {"weights", results.front().weights}, {"rows", rows_json(settings, results)}});
+    outcome.report["kinds"].push_back(
+        {{"kind", kind}, {"weights", results.front().weights}, {"rows", rows_json(settings, results)}});
   }
   if (!options.plot.empty()) {
     P5_OK(write_file(options.plot, plot(settings, all), common.overwrite()));
@@ -194,15 +220,21 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
 
 Command study_command() {
   return {"study", "Measure what grids and scales cost on given weights",
-          "  par5 study quantise model.safetensors\n  par5 study quantise --synthetic --group 64 --group 128 --by-kind\n  par5 study quantise model.safetensors --plot study.svg --json",
+          "  par5 study quantise model.safetensors\n  par5 study quantise --synthetic --group 64 --group 128 "
+          "--by-kind\n  par5 study quantise model.safetensors --plot study.svg --json",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             app.require_subcommand(1);
-            CLI::App* quantise = app.add_subcommand("quantise", "Error against bits for binary … int8, absmean and absmax, one scale for a tensor, row or group");
+            CLI::App* quantise = app.add_subcommand(
+                "quantise",
+                "Error against bits for binary … int8, absmean and absmax, one scale for a tensor, row or group");
             quantise->alias("quantize");
             quantise->add_option("file", options->file, "Weights: .safetensors, its index .json, .par5, .pt or .bin");
-            quantise->add_flag("--synthetic", options->synthetic, "Seeded Gaussian, Laplace, Student and uniform weights instead of a file");
-            quantise->add_option("--group", options->groups, "Group sizes to try")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+            quantise->add_flag("--synthetic", options->synthetic,
+                               "Seeded Gaussian, Laplace, Student and uniform weights instead of a file");
+            quantise->add_option("--group", options->groups, "Group sizes to try")
+                ->check(CLI::Range(1, 1 << 20))
+                ->capture_default_str();
             quantise->add_flag("--by-kind", options->by_kind, "A table for each kind of layer too");
             quantise->add_option("--plot", options->plot, "SVG to write: signal-to-noise ratio over bits");
             return [options](const CommonOptions& common) { return run(*options, common); };

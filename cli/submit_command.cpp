@@ -25,7 +25,8 @@ std::string today() {
 }
 
 Result<Outcome> run_check(const Options& options, const CommonOptions& common) {
-  P5_TRY(const SubmissionCheck check, check_submission(options.check, options.rules, sibling_program("par5"), common.threads));
+  P5_TRY(const SubmissionCheck check,
+         check_submission(options.check, options.rules, sibling_program("par5"), common.threads));
   Outcome outcome;
   const bool follows = check.differences.empty();
   outcome.report["folder"] = options.check;
@@ -48,7 +49,8 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
   if (request.words.date.empty()) request.words.date = today();
   request.program = sibling_program("par5");
   if (request.source.empty()) request.source = source_tree_of(request.program);
-  if (request.source.empty()) return usage_error("no source tree of par5 was found beside the program; name it with --source DIR", "--source");
+  if (request.source.empty())
+    return usage_error("no source tree of par5 was found beside the program; name it with --source DIR", "--source");
   request.version = kVersion;
   request.overwrite = common.overwrite();
   request.threads = common.threads;
@@ -64,15 +66,21 @@ Result<Outcome> run(const Options& options, const CommonOptions& common) {
 
 Command submit_command() {
   return {"submit", "Make a submission folder from measured runs, or check one",
-          "  par5 submit runs/a runs/b runs/c -o records/mine --name 'Mine' --github-id me\n  par5 submit --check records/mine",
+          "  par5 submit runs/a runs/b runs/c -o records/mine --name 'Mine' --github-id me\n  par5 submit --check "
+          "records/mine",
           [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             SubmissionRequest& request = options->request;
-            auto* check = app.add_option("--check", options->check, "Derive everything in this folder again and compare");
-            app.add_option("runs", request.runs, "Run folders, one a seed, each with model.par5 and eval.json")->excludes(check);
+            auto* check =
+                app.add_option("--check", options->check, "Derive everything in this folder again and compare");
+            app.add_option("runs", request.runs, "Run folders, one a seed, each with model.par5 and eval.json")
+                ->excludes(check);
             app.add_option("-o,--output", request.folder, "Folder to make");
-            app.add_option("--rules", options->rules, "Rule set: " + join(rule_names(), ", ") + ", or a TOML file (default: parameter-golf-10min-16mb, or what the folder names)");
-            app.add_option("--mode", request.words.mode, "Mode of evaluation that is claimed (default: the only one, else sliding)");
+            app.add_option("--rules", options->rules,
+                           "Rule set: " + join(rule_names(), ", ") +
+                               ", or a TOML file (default: parameter-golf-10min-16mb, or what the folder names)");
+            app.add_option("--mode", request.words.mode,
+                           "Mode of evaluation that is claimed (default: the only one, else sliding)");
             app.add_option("--name", request.words.name, "Name of the submission");
             app.add_option("--author", request.words.author, "Author");
             app.add_option("--github-id", request.words.github_id, "The author's name on GitHub");

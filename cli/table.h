@@ -11,8 +11,12 @@ namespace par5 {
 using TableRow = std::pair<std::string, std::string>;
 
 // Columns of fixed width; longer text is left as it is. Widths count bytes.
-inline std::string pad_right(const std::string& text, std::size_t width) { return text + std::string(text.size() < width ? width - text.size() : 0, ' '); }
-inline std::string pad_left(const std::string& text, std::size_t width) { return std::string(text.size() < width ? width - text.size() : 0, ' ') + text; }
+inline std::string pad_right(const std::string& text, std::size_t width) {
+  return text + std::string(text.size() < width ? width - text.size() : 0, ' ');
+}
+inline std::string pad_left(const std::string& text, std::size_t width) {
+  return std::string(text.size() < width ? width - text.size() : 0, ' ') + text;
+}
 
 inline std::string two_columns(const std::vector<TableRow>& rows) {
   std::size_t width = 0;

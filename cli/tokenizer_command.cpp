@@ -133,23 +133,29 @@ Result<Outcome> verify(const Options& options, const CommonOptions& common) {
                     {"decoded_bytes", summary.decoded_bytes},
                     {"normalized_bytes", summary.normalized_bytes},
                     {"source_bytes", summary.source_bytes},
-                    {"scored", {{"targets", summary.scored.tokens - 1}, {"bytes", summary.scored.bytes}, {"leading_spaces", summary.scored.spaces}, {"byte_pieces", summary.scored.byte_pieces}}},
+                    {"scored",
+                     {{"targets", summary.scored.tokens - 1},
+                      {"bytes", summary.scored.bytes},
+                      {"leading_spaces", summary.scored.spaces},
+                      {"byte_pieces", summary.scored.byte_pieces}}},
                     {"normalization", to_json(summary.change)},
                     {"named_faults", Json::array()},
                     {"faulty_documents", summary.faulty_documents},
                     {"faults", Json::array()}};
-  std::vector<TableRow> rows = {{"verdict", holds ? "holds: charged = decoded = normalised on every document"
-                                 : summary.faulty_documents > 0
-                                     ? "DOES NOT HOLD on " + count(summary.faulty_documents) + " of " +
-                                           count(summary.documents) + " documents"
-                                     : "DOES NOT HOLD: the charges are not those of the text"},
-                                {"documents", count(summary.documents)},
-                                {"tokens", count(summary.tokens) + " (one BOS a document)"},
-                                {"charged bytes", count(summary.charged_bytes)},
-                                {"decoded bytes", count(summary.decoded_bytes)},
-                                {"normalised bytes", count(summary.normalized_bytes)},
-                                {"source bytes", count(summary.source_bytes)}};
-  if (options.targets) rows.emplace_back("scored slice", count(summary.scored.tokens - 1) + " targets, " + count(summary.scored.bytes) + " charged bytes");
+  std::vector<TableRow> rows = {
+      {"verdict", holds                          ? "holds: charged = decoded = normalised on every document"
+                  : summary.faulty_documents > 0 ? "DOES NOT HOLD on " + count(summary.faulty_documents) + " of " +
+                                                       count(summary.documents) + " documents"
+                                                 : "DOES NOT HOLD: the charges are not those of the text"},
+      {"documents", count(summary.documents)},
+      {"tokens", count(summary.tokens) + " (one BOS a document)"},
+      {"charged bytes", count(summary.charged_bytes)},
+      {"decoded bytes", count(summary.decoded_bytes)},
+      {"normalised bytes", count(summary.normalized_bytes)},
+      {"source bytes", count(summary.source_bytes)}};
+  if (options.targets)
+    rows.emplace_back("scored slice",
+                      count(summary.scored.tokens - 1) + " targets, " + count(summary.scored.bytes) + " charged bytes");
   for (const ClaimFault& fault : summary.named) {
     outcome.report["named_faults"].push_back({{"id", fault.id}, {"evidence", fault.evidence}, {"bytes", fault.bytes}});
     rows.emplace_back(fault.id, fault.evidence);
@@ -200,13 +206,18 @@ Command tokenizer_command() {
             train_app->add_option("--vocab", options->vocab, "Pieces, the 260 special ones included (261 to 65536)");
             CLI::App* show_app = app.add_subcommand("show", "What a .model file holds");
             show_app->add_option("model", options->model, "SentencePiece .model file")->required();
-            CLI::App* verify_app =
-                app.add_subcommand("verify", "Check the byte accounting on every document of a text, and what somebody else charged for it");
+            CLI::App* verify_app = app.add_subcommand(
+                "verify",
+                "Check the byte accounting on every document of a text, and what somebody else charged for it");
             verify_app->add_option("model", options->model, "SentencePiece .model file")->required();
             add_text(*verify_app, *options);
-            verify_app->add_option("--table", options->table, "Bytes that somebody charged: a row a piece (id or piece, bytes, leading_space), or .bin, a 16-bit number a piece or a token");
-            verify_app->add_option("--shards", options->shards, "Token shards that somebody scored: a .bin file, or a folder of them");
-            verify_app->add_option("--targets", options->targets, "Targets that somebody scored: the slice that is held against the charges");
+            verify_app->add_option("--table", options->table,
+                                   "Bytes that somebody charged: a row a piece (id or piece, bytes, leading_space), or "
+                                   ".bin, a 16-bit number a piece or a token");
+            verify_app->add_option("--shards", options->shards,
+                                   "Token shards that somebody scored: a .bin file, or a folder of them");
+            verify_app->add_option("--targets", options->targets,
+                                   "Targets that somebody scored: the slice that is held against the charges");
             verify_app->add_option("--bytes", options->bytes, "Bytes that somebody charged for them");
             verify_app->add_option("--documents", options->documents, "Documents that somebody scored");
             return [options, train_app, show_app](const CommonOptions& common) -> Result<Outcome> {

@@ -14,8 +14,8 @@ namespace {
 
 // Environment variables that par5-torch must find when it starts; what the user has set stays.
 void set_torch_environment() {
-  // LibTorch's OpenMP threads wait by spinning, for milliseconds, which is slow where cores are shared; the bound can only
-  // be set before the library is loaded.
+  // LibTorch's OpenMP threads wait by spinning, for milliseconds, which is slow where cores are shared; the bound can
+  // only be set before the library is loaded.
   ::setenv("GOMP_SPINCOUNT", "10000", /*overwrite=*/0);
 }
 

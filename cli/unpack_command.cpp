@@ -22,17 +22,22 @@ Result<Outcome> run_import(const Options& options, const CommonOptions& common) 
   P5_TRY(const ForeignArchive archive, import_archive(file.bytes(), options.artifact));
   for (const std::string& name : archive.dangerous) log_warning("its pickle names " + name + ", which was not run");
   for (const std::string& what : archive.unread) log_warning("not imported: " + what);
-  if (archive.tensors.empty()) return bad_data("no tensor of '" + options.artifact + "' could be imported", options.artifact);
+  if (archive.tensors.empty())
+    return bad_data("no tensor of '" + options.artifact + "' could be imported", options.artifact);
   std::vector<TensorView> views;
   for (const Tensor& tensor : archive.tensors) views.push_back(tensor.view());
-  P5_OK(write_safetensors(options.output, views, {{kDequantizedKey, "true"}, {"par5.imported_from", archive.format}}, common.overwrite()));
+  P5_OK(write_safetensors(options.output, views, {{kDequantizedKey, "true"}, {"par5.imported_from", archive.format}},
+                          common.overwrite()));
   Outcome outcome;
   outcome.report["output"] = options.output;
   outcome.report["format"] = archive.format;
   outcome.report["tensors"] = views.size();
   outcome.report["not_imported"] = archive.unread;
-  outcome.text = archive.format + "\nwrote " + grouped(static_cast<std::int64_t>(views.size())) + " float32 tensors to " + options.output +
-                 (archive.unread.empty() ? "\n" : "; " + grouped(static_cast<std::int64_t>(archive.unread.size())) + " were not imported\n");
+  outcome.text = archive.format + "\nwrote " + grouped(static_cast<std::int64_t>(views.size())) +
+                 " float32 tensors to " + options.output +
+                 (archive.unread.empty()
+                      ? "\n"
+                      : "; " + grouped(static_cast<std::int64_t>(archive.unread.size())) + " were not imported\n");
   return outcome;
 }
 

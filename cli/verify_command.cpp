@@ -68,8 +68,7 @@ Result<Outcome> run(const std::string& path, const CommonOptions& common) {
 
 Command verify_command() {
   return {"verify", "Decode an artifact, check its checksums, and run its self-test under every kernel",
-          "  par5 verify model.par5",
-          [](CLI::App& app) -> Runner {
+          "  par5 verify model.par5", [](CLI::App& app) -> Runner {
             auto path = std::make_shared<std::string>();
             app.add_option("artifact", *path, "Artifact (.par5)")->required();
             return [path](const CommonOptions& common) { return run(*path, common); };

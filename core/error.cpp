@@ -12,10 +12,10 @@ struct ErrorRow {
 };
 
 constexpr ErrorRow kErrorTable[] = {
-    {ErrorCode::check_failed, "check_failed", 1},     {ErrorCode::usage, "usage", 2},
-    {ErrorCode::bad_data, "bad_data", 3},             {ErrorCode::io, "io", 4},
-    {ErrorCode::missing_tool, "missing_tool", 4},     {ErrorCode::resource_limit, "resource_limit", 5},
-    {ErrorCode::internal, "internal", 70},            {ErrorCode::interrupted, "interrupted", 130},
+    {ErrorCode::check_failed, "check_failed", 1}, {ErrorCode::usage, "usage", 2},
+    {ErrorCode::bad_data, "bad_data", 3},         {ErrorCode::io, "io", 4},
+    {ErrorCode::missing_tool, "missing_tool", 4}, {ErrorCode::resource_limit, "resource_limit", 5},
+    {ErrorCode::internal, "internal", 70},        {ErrorCode::interrupted, "interrupted", 130},
 };
 
 const ErrorRow& row(ErrorCode code) {

@@ -63,16 +63,16 @@ tl::unexpected<Error> interrupted();
 
 #define P5_CONCAT_IMPL(a, b) a##b
 #define P5_CONCAT(a, b) P5_CONCAT_IMPL(a, b)
-#define P5_TRY_IMPL(temporary, declaration, ...)                                \
-  auto temporary = (__VA_ARGS__);                                               \
+#define P5_TRY_IMPL(temporary, declaration, ...)                                      \
+  auto temporary = (__VA_ARGS__);                                                     \
   if (!temporary) return tl::unexpected<::par5::Error>(std::move(temporary).error()); \
   declaration = std::move(temporary).value()
 
 // P5_TRY(auto bytes, read_file(path)): the value, or return the error to the caller.
 #define P5_TRY(declaration, ...) P5_TRY_IMPL(P5_CONCAT(p5_result_, __COUNTER__), declaration, __VA_ARGS__)
 // P5_OK(status_expression): return the error to the caller if there is one.
-#define P5_OK(...)                                                                        \
-  do {                                                                                    \
-    if (auto p5_status = (__VA_ARGS__); !p5_status)                                       \
-      return tl::unexpected<::par5::Error>(std::move(p5_status).error());                 \
+#define P5_OK(...)                                                        \
+  do {                                                                    \
+    if (auto p5_status = (__VA_ARGS__); !p5_status)                       \
+      return tl::unexpected<::par5::Error>(std::move(p5_status).error()); \
   } while (false)

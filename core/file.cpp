@@ -74,7 +74,8 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   if (descriptor.value < 0) return io_failure("cannot open '" + path + "'", path, errno);
   struct stat status {};
   if (::fstat(descriptor.value, &status) != 0) return io_failure("cannot examine '" + path + "'", path, errno);
-  if (!S_ISREG(status.st_mode)) return tl::unexpected(Error{ErrorCode::io, "'" + path + "' is not a regular file", path, {}, {}});
+  if (!S_ISREG(status.st_mode))
+    return tl::unexpected(Error{ErrorCode::io, "'" + path + "' is not a regular file", path, {}, {}});
   const auto size = static_cast<std::size_t>(status.st_size);
   if (size == 0) return MappedFile(nullptr, 0);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.value, 0);
@@ -95,7 +96,8 @@ MappedFile::~MappedFile() {
 
 Status check_output(const std::string& path, Overwrite overwrite) {
   if (overwrite == Overwrite::no && file_exists(path))
-    return tl::unexpected(Error{ErrorCode::usage, "the output '" + path + "' exists already; --force replaces it", path, {}, {}});
+    return tl::unexpected(
+        Error{ErrorCode::usage, "the output '" + path + "' exists already; --force replaces it", path, {}, {}});
   return {};
 }
 
@@ -151,7 +153,8 @@ Status AtomicFile::commit() {
     }
     if (errno == EEXIST) return check_output(path_, Overwrite::no);
   }
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return io_failure("cannot rename to '" + path_ + "'", path_, errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0)
+    return io_failure("cannot rename to '" + path_ + "'", path_, errno);
   temporary_.clear();
   // The rename itself is durable once the folder is synced.
   Descriptor folder{::open(parent_folder(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
@@ -268,7 +271,8 @@ std::string file_name(std::string_view path) {
 Result<TemporaryFolder> TemporaryFolder::create() {
   const char* base = ::getenv("TMPDIR");
   std::string pattern = join_path(base && *base ? base : "/tmp", "par5.XXXXXX");
-  if (!::mkdtemp(pattern.data())) return io_failure("cannot create a temporary folder '" + pattern + "'", pattern, errno);
+  if (!::mkdtemp(pattern.data()))
+    return io_failure("cannot create a temporary folder '" + pattern + "'", pattern, errno);
   return TemporaryFolder(pattern);
 }
 TemporaryFolder::~TemporaryFolder() {

@@ -17,7 +17,8 @@ spdlog::logger& logger() {
     made->set_pattern("%^%l%$: %v");
     made->set_level(spdlog::level::info);
     if (const char* no_color = std::getenv("NO_COLOR"); no_color && *no_color)
-      static_cast<spdlog::sinks::stderr_color_sink_mt*>(made->sinks().front().get())->set_color_mode(spdlog::color_mode::never);
+      static_cast<spdlog::sinks::stderr_color_sink_mt*>(made->sinks().front().get())
+          ->set_color_mode(spdlog::color_mode::never);
     return made;
   }();
   return *instance;
@@ -25,10 +26,14 @@ spdlog::logger& logger() {
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::debug: return spdlog::level::debug;
-    case LogLevel::info: return spdlog::level::info;
-    case LogLevel::warning: return spdlog::level::warn;
-    case LogLevel::error: return spdlog::level::err;
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warning:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
   }
   return spdlog::level::err;
 }

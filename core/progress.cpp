@@ -54,7 +54,8 @@ void Progress::update(std::uint64_t done, const std::string& detail) {
   std::string line = what_ + "  " + grouped(static_cast<std::int64_t>(done));
   if (total_) line += " / " + grouped(static_cast<std::int64_t>(total_));
   line += " " + unit_ + "  " + grouped(static_cast<std::int64_t>(rate)) + "/s";
-  if (total_ && rate > 0 && done <= total_) line += "  " + duration(static_cast<double>(total_ - done) / rate) + " left";
+  if (total_ && rate > 0 && done <= total_)
+    line += "  " + duration(static_cast<double>(total_ - done) / rate) + " left";
   if (!detail.empty()) line += "  " + detail;
   if (line.size() >= columns()) line.resize(columns() - 1);
   std::fprintf(stderr, "\r%s\x1b[K", line.c_str());

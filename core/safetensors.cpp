@@ -71,7 +71,8 @@ Result<TensorView> parse_tensor(const std::string& name, const Json& entry, std:
     return bad("claims bytes " + std::to_string(begin) + " to " + std::to_string(end) + " of " +
                std::to_string(data.size()) + " that are there (the file is truncated or damaged)");
   if (end - begin != static_cast<std::uint64_t>(count) * bytes_per_element(view.dtype))
-    return bad("has " + std::to_string(end - begin) + " bytes, which its shape " + to_string(view.shape) + " does not need");
+    return bad("has " + std::to_string(end - begin) + " bytes, which its shape " + to_string(view.shape) +
+               " does not need");
   view.data = data.subspan(begin, end - begin);
   return view;
 }
@@ -89,15 +90,18 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::string& path) {
 Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes, const std::string& path) {
   if (bytes.size() < 8) return bad_data("'" + path + "' is too short to be a safetensors file", path, 0);
   std::uint64_t header_size = 0;
-  for (int i = 7; i >= 0; --i) header_size = (header_size << 8) | std::to_integer<std::uint64_t>(bytes[static_cast<std::size_t>(i)]);
+  for (int i = 7; i >= 0; --i)
+    header_size = (header_size << 8) | std::to_integer<std::uint64_t>(bytes[static_cast<std::size_t>(i)]);
   if (header_size > kMaxHeader || header_size > bytes.size() - 8)
     return bad_data("'" + path + "' is not a safetensors file or is truncated: its header claims " +
-                        std::to_string(header_size) + " bytes", path, 0);
+                        std::to_string(header_size) + " bytes",
+                    path, 0);
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + 8, header_size);
   if (header.empty() || header.front() != '{') return bad_data("'" + path + "' is not a safetensors file", path, 8);
   DuplicateKeys keys;
   const Json root = Json::parse(header, std::ref(keys), false);
-  if (root.is_discarded() || !root.is_object()) return bad_data("the header of '" + path + "' is not valid JSON", path, 8);
+  if (root.is_discarded() || !root.is_object())
+    return bad_data("the header of '" + path + "' is not valid JSON", path, 8);
   if (keys.too_deep()) return bad_data("the header of '" + path + "' is nested too deeply", path, 8);
   if (!keys.duplicate().empty())
     return bad_data("the header of '" + path + "' names '" + keys.duplicate() + "' twice", path, 8, keys.duplicate());
@@ -108,7 +112,8 @@ Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes,
     if (name == "__metadata__") {
       if (!entry.is_object()) return bad_data("__metadata__ of '" + path + "' is not an object", path, 8);
       for (const auto& [key, value] : entry.items()) {
-        if (!value.is_string()) return bad_data("__metadata__ of '" + path + "' holds a value that is not a string", path, 8, key);
+        if (!value.is_string())
+          return bad_data("__metadata__ of '" + path + "' holds a value that is not a string", path, 8, key);
         file.metadata_[key] = value.get<std::string>();
       }
       continue;

@@ -14,10 +14,10 @@ struct DTypeRow {
 };
 
 constexpr DTypeRow kDTypes[] = {
-    {DType::float64, "F64", 8}, {DType::float32, "F32", 4},  {DType::float16, "F16", 2},
+    {DType::float64, "F64", 8},   {DType::float32, "F32", 4},         {DType::float16, "F16", 2},
     {DType::bfloat16, "BF16", 2}, {DType::float8_e4m3, "F8_E4M3", 1}, {DType::int64, "I64", 8},
-    {DType::int32, "I32", 4},   {DType::int16, "I16", 2},    {DType::int8, "I8", 1},
-    {DType::uint8, "U8", 1},    {DType::boolean, "BOOL", 1},
+    {DType::int32, "I32", 4},     {DType::int16, "I16", 2},           {DType::int8, "I8", 1},
+    {DType::uint8, "U8", 1},      {DType::boolean, "BOOL", 1},
 };
 
 template <class Stored, class Convert>
@@ -63,11 +63,21 @@ Result<std::vector<float>> to_floats(const TensorView& tensor) {
   if (tensor.data.size() != out.size() * bytes_per_element(tensor.dtype))
     return internal_error("tensor '" + tensor.name + "' does not have the bytes that its shape needs");
   switch (tensor.dtype) {
-    case DType::float64: convert_all<double>(tensor.data, out, [](double v) { return static_cast<float>(v); }); break;
-    case DType::float32: convert_all<float>(tensor.data, out, [](float v) { return v; }); break;
-    case DType::float16: convert_all<std::uint16_t>(tensor.data, out, float_from_half); break;
-    case DType::bfloat16: convert_all<std::uint16_t>(tensor.data, out, float_from_bfloat16); break;
-    case DType::float8_e4m3: convert_all<std::uint8_t>(tensor.data, out, float_from_e4m3); break;
+    case DType::float64:
+      convert_all<double>(tensor.data, out, [](double v) { return static_cast<float>(v); });
+      break;
+    case DType::float32:
+      convert_all<float>(tensor.data, out, [](float v) { return v; });
+      break;
+    case DType::float16:
+      convert_all<std::uint16_t>(tensor.data, out, float_from_half);
+      break;
+    case DType::bfloat16:
+      convert_all<std::uint16_t>(tensor.data, out, float_from_bfloat16);
+      break;
+    case DType::float8_e4m3:
+      convert_all<std::uint8_t>(tensor.data, out, float_from_e4m3);
+      break;
     default:
       return bad_data("tensor '" + tensor.name + "' holds " + std::string(dtype_name(tensor.dtype)) +
                       " values where floating-point weights are expected");

@@ -12,7 +12,19 @@
 
 namespace par5 {
 
-enum class DType : std::uint8_t { float64, float32, float16, bfloat16, float8_e4m3, int64, int32, int16, int8, uint8, boolean };
+enum class DType : std::uint8_t {
+  float64,
+  float32,
+  float16,
+  bfloat16,
+  float8_e4m3,
+  int64,
+  int32,
+  int16,
+  int8,
+  uint8,
+  boolean
+};
 
 std::size_t bytes_per_element(DType dtype);
 // safetensors' names: "F32", "BF16", "F8_E4M3", ...

@@ -17,17 +17,17 @@ struct TokenizerPiece {
 
 struct TokenizerData {
   std::vector<TokenizerPiece> pieces;
-  std::string model_type = "bpe";            // bpe | unigram | word | char
-  std::string normalizer;                    // a built-in rule's name ("nmt_nfkc"), or empty
+  std::string model_type = "bpe";  // bpe | unigram | word | char
+  std::string normalizer;          // a built-in rule's name ("nmt_nfkc"), or empty
   // Where the map is not a built-in one: the map itself, or, beside a built-in rule's name, the changes to its map that
   // give this one (tokenizer/normalizer_map.h).
   std::vector<std::uint8_t> normalizer_map;
-  std::string normalizer_sha256;             // of the precompiled map, built in or not; empty: no map
+  std::string normalizer_sha256;  // of the precompiled map, built in or not; empty: no map
   bool add_dummy_prefix = false;
   bool remove_extra_whitespaces = true;
   bool escape_whitespaces = true;
   bool byte_fallback = true;
-  std::string unknown_surface;               // what unknown pieces decode to
+  std::string unknown_surface;  // what unknown pieces decode to
   bool operator==(const TokenizerData&) const = default;
 };
 

@@ -197,7 +197,8 @@ Status Engine::append(Windows& windows, std::span<const WindowInput> inputs, con
 
 Status Engine::forget(Windows& windows, std::int64_t window, std::int64_t count) const {
   if (model().backbone == Backbone::gpt2)
-    return usage_error("a model with learned positions cannot forget the beginning of a window: its tokens cannot move");
+    return usage_error(
+        "a model with learned positions cannot forget the beginning of a window: its tokens cannot move");
   if (window < 0 || window >= windows.count() || count < 0 || count > windows.length(window))
     return usage_error("window " + std::to_string(window) + " has no " + std::to_string(count) + " tokens to forget");
   const FloatState float_state;
@@ -250,7 +251,6 @@ void Engine::frequencies(std::span<const float> logits, double temperature, int 
     totals[row] = state_->kernels.frequencies(values, vocab, factor, out.data() + row * vocab);
   });
 }
-
 
 void Engine::log_shares(std::span<const std::uint64_t> frequencies, std::span<const std::uint64_t> totals,
                         std::span<float> out) {

@@ -21,8 +21,8 @@ struct EngineOptions {
   Arithmetic arithmetic = Arithmetic::fp32;
   std::string kernel;       // one of kernel_names(); empty: the best of this CPU
   std::size_t threads = 0;  // 0: one per core
-  // fp32: which matrices stand as float32 in memory, where a learner can change them; the bits are the same. `embedding`:
-  // the embedding, its projections and learned positions.
+  // fp32: which matrices stand as float32 in memory, where a learner can change them; the bits are the same.
+  // `embedding`: the embedding, its projections and learned positions.
   enum class Dense { none, embedding, all };
   Dense dense = Dense::none;
 };

@@ -20,8 +20,8 @@ struct QuantizedRow {
   float* step = nullptr;           // activation = int8 · step
 };
 // columns: tables instead, 64 words for every line: of the 125 sums that the line's three activations give with every
-// base-5 byte, the low six bits (128 places, a byte each), then what is above them. `starts` are not used. Where at least
-// kSharedRows rows are multiplied together, one word for every line: its activations, from the lowest byte.
+// base-5 byte, the low six bits (128 places, a byte each), then what is above them. `starts` are not used. Where at
+// least kSharedRows rows are multiplied together, one word for every line: its activations, from the lowest byte.
 constexpr std::size_t kTableWords = 64, kSharedRows = 16;
 std::size_t activation_words(const PackedMatrix& matrix, std::size_t rows);
 

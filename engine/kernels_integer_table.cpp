@@ -93,9 +93,9 @@ PAR5_VNNI void table_tile(const PackedMatrix& matrix, std::size_t block, const s
       _mm512_storeu_ps(out + b * kBlock + p * kPanel, _mm512_mul_ps(totals[b][p], _mm512_set1_ps(step)));
 }
 
-// Many rows: 32 of them share a line's table, which has the 16-bit sums of all 32 for every base-5 byte. So one addition
-// serves 3 inputs of 32 rows, without a shuffle, and a table serves all outputs. The tables of 4 lines stay in the
-// first-level cache; 16 bits hold 43 lines.
+// Many rows: 32 of them share a line's table, which has the 16-bit sums of all 32 for every base-5 byte. So one
+// addition serves 3 inputs of 32 rows, without a shuffle, and a table serves all outputs. The tables of 4 lines stay in
+// the first-level cache; 16 bits hold 43 lines.
 constexpr std::size_t kRowsTogether = 32, kLinesTogether = 4, kSharedLinesIn16Bits = 32;
 // Outputs that share a table: their sums stay in the second-level cache.
 constexpr std::size_t kSharedBlocks = 18;
@@ -158,13 +158,12 @@ PAR5_VNNI void widen_shared(const PackedMatrix& matrix, std::size_t first, std::
                             bool start, bool end, SharedSums& sums) {
   for (std::size_t output = 0; output < count * kBlock; ++output) {
     const std::size_t at = (output / kBlock * kBlock + column_of_output(output % kBlock)) * kRowsTogether;
-    const float scale =
-        matrix.panel_scales((first * kBlock + output) / kPanel)[group * kPanel + output % kPanel];
+    const float scale = matrix.panel_scales((first * kBlock + output) / kPanel)[group * kPanel + output % kPanel];
 #pragma GCC unroll 2
     for (std::size_t half = 0; half < 2; ++half) {
       const std::size_t from = at + 16 * half;
-      __m512i sum = _mm512_cvtepi16_epi32(
-          _mm256_load_si256(reinterpret_cast<const __m256i*>(sums.narrow.data() + from)));
+      __m512i sum =
+          _mm512_cvtepi16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums.narrow.data() + from)));
       if (!start) sum = _mm512_add_epi32(sum, _mm512_load_si512(sums.wide.data() + from));
       if (!end) {
         _mm512_store_si512(sums.wide.data() + from, sum);

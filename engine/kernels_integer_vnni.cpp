@@ -1,8 +1,8 @@
 // int8 products with AVX-512 VBMI and VNNI.
 #include <algorithm>
 
-#include "engine/elementary.h"
 #include "core/intrinsics.h"
+#include "engine/elementary.h"
 #include "engine/kernels_integer.h"
 
 namespace par5::integer {

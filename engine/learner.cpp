@@ -210,8 +210,8 @@ Result<double> EngineLearner::differentiate(std::span<const std::uint16_t> input
         nats += window_nats;
       } else {
         Windows::State& inner = *state.windows.state_;
-        nats += state.tensors->gradient.add_window(inner, inner.windows[0], window_inputs, window_targets,
-                                                   inputs.size());
+        nats +=
+            state.tensors->gradient.add_window(inner, inner.windows[0], window_inputs, window_targets, inputs.size());
       }
     }
     if (state.output) state.output->gradient.divide(inputs.size());
@@ -292,8 +292,7 @@ std::vector<std::byte> EngineLearner::state() const {
   bytes.reserve(static_cast<std::size_t>(learning_values()) * 2 * sizeof(float));
   for (const Learning& one : state_->learning)
     for (const bool values : {true, false}) {
-      const std::vector<float> plain =
-          without_gaps(*one.parameter, values ? one.parameter->values : one.velocity);
+      const std::vector<float> plain = without_gaps(*one.parameter, values ? one.parameter->values : one.velocity);
       const auto part = std::as_bytes(std::span(plain));
       bytes.insert(bytes.end(), part.begin(), part.end());
     }

@@ -50,7 +50,8 @@ Result<ScoreRow> run_approximate(const EvalData& data, const Mode& mode, const E
     parts.push_back(part);
   }
   if (bytes == 0)
-    return bad_data("the sample of " + std::to_string(error.targets) + " targets is charged no bytes: take a larger one");
+    return bad_data("the sample of " + std::to_string(error.targets) +
+                    " targets is charged no bytes: take a larger one");
   double difference = 0;
   for (const DifferencePart& part : parts) difference += part.bits;
   error.bpb = difference / bytes;

@@ -11,7 +11,9 @@
 namespace par5 {
 namespace {
 
-const std::uint8_t* bytes_of(std::span<const std::byte> text) { return reinterpret_cast<const std::uint8_t*>(text.data()); }
+const std::uint8_t* bytes_of(std::span<const std::byte> text) {
+  return reinterpret_cast<const std::uint8_t*>(text.data());
+}
 
 // Each returns the size of the complete compressed file, or 0 on failure.
 std::size_t xz_size(std::span<const std::byte> text) {
@@ -31,7 +33,10 @@ std::size_t zstd_size(std::span<const std::byte> text) {
 std::size_t brotli_size(std::span<const std::byte> text) {
   std::size_t size = BrotliEncoderMaxCompressedSize(text.size());
   std::vector<std::uint8_t> out(size);
-  return BrotliEncoderCompress(11, BROTLI_MAX_WINDOW_BITS, BROTLI_MODE_TEXT, text.size(), bytes_of(text), &size, out.data()) ? size : 0;
+  return BrotliEncoderCompress(11, BROTLI_MAX_WINDOW_BITS, BROTLI_MODE_TEXT, text.size(), bytes_of(text), &size,
+                               out.data())
+             ? size
+             : 0;
 }
 
 }  // namespace

@@ -66,7 +66,8 @@ std::vector<Column> columns(BreakdownKind kind) {
 Result<BreakdownKind> breakdown_kind(std::string_view name) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), name);
   if (found != kKinds.end()) return static_cast<BreakdownKind>(found - kKinds.begin());
-  return usage_error("a score is broken down by document, position or token, not by '" + std::string(name) + "'", "--by");
+  return usage_error("a score is broken down by document, position or token, not by '" + std::string(name) + "'",
+                     "--by");
 }
 
 Status break_down(const ScoreRow& row, const EvalData& data, BreakdownKind kind,

@@ -21,8 +21,8 @@ struct BreakdownRow {
   std::int64_t first_target = 0;  // id of the first target that the row holds
   std::uint16_t token = 0;        // piece id of the target
   std::int64_t targets = 0;
-  std::int64_t bytes = 0;    // charged
-  std::uint64_t units = 0;   // of 2^-22 bits
+  std::int64_t bytes = 0;   // charged
+  std::uint64_t units = 0;  // of 2^-22 bits
 
   double bits() const { return ledger_bits(units); }
   double nats() const { return ledger_nats(units); }

@@ -22,8 +22,8 @@ class TokenBroker {
 
   // From now on the ledger is also written to `file`, with a snapshot about every `snapshot_seconds`. What the file
   // already records is not done again: the caller goes through the evaluation from its start, and the broker takes
-  // scores from the record and passes over updates, whose outcome it restores from the snapshot, until it has caught up;
-  // without a snapshot updates are made again. `learner` may be null where nothing is learnt; both must outlive the
+  // scores from the record and passes over updates, whose outcome it restores from the snapshot, until it has caught
+  // up; without a snapshot updates are made again. `learner` may be null where nothing is learnt; both must outlive the
   // broker. To be called before anything is scored.
   Status keep(LedgerFile& file, Learner* learner, double snapshot_seconds);
 
@@ -50,9 +50,9 @@ class TokenBroker {
 
   // How far the file's record has been gone through.
   struct Replay {
-    std::size_t event = 0;       // the next one
-    std::int64_t scored = 0;     // targets of it that are behind us
-    std::size_t units = 0;       // the next score
+    std::size_t event = 0;    // the next one
+    std::int64_t scored = 0;  // targets of it that are behind us
+    std::size_t units = 0;    // the next score
   };
   bool replaying() const { return file_ && replay_.event < file_->recorded_events().size(); }
   // The scores of the batch's first targets, as far as the record goes.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-
 namespace par5 {
 namespace {
 
@@ -29,7 +28,9 @@ FrequencyScorer::FrequencySink EngineScorer::logs_to(const Sink& sink) {
   };
 }
 
-Status EngineScorer::score(const WindowBatch& batch, const Sink& sink) { return score_frequencies(batch, logs_to(sink)); }
+Status EngineScorer::score(const WindowBatch& batch, const Sink& sink) {
+  return score_frequencies(batch, logs_to(sink));
+}
 
 Status EngineScorer::score_frequencies(const WindowBatch& batch, const FrequencySink& sink) {
   if (batch.length < 1) return {};

@@ -1,5 +1,5 @@
-// The exact engine (engine/) behind evaluation's Scorer interface. A token's probability is what coding it would charge:
-// frequency / total (engine/frequencies.h), so that a score is a claim that a bitstream can be held to.
+// The exact engine (engine/) behind evaluation's Scorer interface. A token's probability is what coding it would
+// charge: frequency / total (engine/frequencies.h), so that a score is a claim that a bitstream can be held to.
 #pragma once
 
 #include <memory>

@@ -11,12 +11,12 @@
 
 namespace par5 {
 
-// Whether the exact learner has this kind with these settings; a usage error that says what it lacks. LoRA and AdamW are
-// not defined bit by bit.
+// Whether the exact learner has this kind with these settings; a usage error that says what it lacks. LoRA and AdamW
+// are not defined bit by bit.
 Status check_exact_learning(ModeKind kind, const TttConfig& learning);
 
-// What the engine's learner is told in a mode that check_exact_learning accepts; the temperature counts where the output
-// learns.
+// What the engine's learner is told in a mode that check_exact_learning accepts; the temperature counts where the
+// output learns.
 LearnerOptions exact_learner_options(ModeKind kind, const TttConfig& learning, double z_loss, double temperature);
 
 class ExactLearner final : public Learner {

@@ -10,8 +10,8 @@
 namespace par5 {
 
 // Which values learn: the calibration tensors alone; all weights; low-rank factors beside the linear layers' matrices,
-// W = stored + alpha / rank · up · down, with up = 0 and down uniform in ±1 / √inputs at first; or the output's bias and
-// sharpness.
+// W = stored + alpha / rank · up · down, with up = 0 and down uniform in ±1 / √inputs at first; or the output's bias
+// and sharpness.
 enum class Adaptation { calibration, all, lora, output };
 Adaptation adaptation_of(ModeKind kind);
 

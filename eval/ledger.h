@@ -22,8 +22,8 @@ inline double ledger_nats(std::uint64_t units) { return ledger_bits(units) * std
 Result<std::uint32_t> ledger_units(double nats);
 
 // One entry of the order of events. Targets [first_target, end_target) were scored, or learnt from in one optimiser
-// step on windows of `length` targets, while the model had taken `updates` steps since it was loaded; or the learner went
-// back to the model as loaded; or `content` is the SHA-256 of the learner's state as it was then.
+// step on windows of `length` targets, while the model had taken `updates` steps since it was loaded; or the learner
+// went back to the model as loaded; or `content` is the SHA-256 of the learner's state as it was then.
 struct LedgerEvent {
   enum class Kind { scored, learnt, reset, content };
   Kind kind = Kind::scored;

@@ -71,7 +71,8 @@ class Audit {
       if (!*block) return;
       where_ = "block " + std::to_string(audit_.blocks) + " (offset " + std::to_string(offset) + "): ";
       for (const LedgerEvent& event : (*block)->events) follow(event);
-      if ((*block)->state != state_) violation("states", where_ + "its state id does not follow from the updates before it");
+      if ((*block)->state != state_)
+        violation("states", where_ + "its state id does not follow from the updates before it");
       audit_.found.units = std::accumulate((*block)->units.begin(), (*block)->units.end(), audit_.found.units);
       audit_.found.bytes = std::accumulate((*block)->bytes.begin(), (*block)->bytes.end(), audit_.found.bytes);
       if (std::count((*block)->units.begin(), (*block)->units.end(), kNotScored) > 0)
@@ -119,18 +120,21 @@ class Audit {
     const LedgerClaim& found = audit_.found;
     const auto compare = [&](const char* what, auto claimed, auto is) {
       if (claimed != is)
-        violation("sums", "the claim is " + std::to_string(claimed) + " " + what + " and the blocks hold " + std::to_string(is));
+        violation("sums", "the claim is " + std::to_string(claimed) + " " + what + " and the blocks hold " +
+                              std::to_string(is));
     };
     compare("targets", seal.claim.targets, found.targets);
     compare("units of 2^-22 bits", seal.claim.units, found.units);
     compare("bytes", seal.claim.bytes, found.bytes);
     compare("updates", seal.claim.updates, found.updates);
-    if (found.bytes < 1) violation("sums", "no bytes are charged, so there is no bpb");
+    if (found.bytes < 1)
+      violation("sums", "no bytes are charged, so there is no bpb");
     else if (seal.bpb != found.bpb())
       violation("sums", "the claim is " + shortest(seal.bpb) + " bpb and the blocks give " + shortest(found.bpb()));
     if (seal.state != state_) violation("states", "the claim's state id does not follow from the updates");
     if (found.targets != audit_.declaration->targets)
-      violation("coverage", grouped(found.targets) + " of the declared " + grouped(audit_.declaration->targets) + " targets are scored");
+      violation("coverage", grouped(found.targets) + " of the declared " + grouped(audit_.declaration->targets) +
+                                " targets are scored");
   }
 
   void violation(const std::string& id, const std::string& evidence) {
@@ -152,7 +156,9 @@ class Audit {
 
   void conclude(std::string published_head) {
     const LedgerClaim& found = audit_.found;
-    check("format", grouped(audit_.blocks) + " blocks in " + grouped(static_cast<std::int64_t>(audit_.file_bytes)) + " bytes", false);
+    check("format",
+          grouped(audit_.blocks) + " blocks in " + grouped(static_cast<std::int64_t>(audit_.file_bytes)) + " bytes",
+          false);
     check("chain", "every record hashes to the link behind it", false);
     check("coverage", grouped(found.targets) + " targets, each scored once", true);
     check("order",
@@ -161,7 +167,8 @@ class Audit {
                                    " targets, each scored before",
           true);
     check("states", "the state ids follow from the updates", true);
-    check("sums", grouped(found.bytes) + " bytes" + (found.bytes > 0 ? ", " + fixed(found.bpb(), 10) + " bpb" : ""), true);
+    check("sums", grouped(found.bytes) + " bytes" + (found.bytes > 0 ? ", " + fixed(found.bpb(), 10) + " bpb" : ""),
+          true);
     audit_.checks.push_back({"sealed", audit_.sealed ? Verdict::pass : Verdict::unknown,
                              audit_.sealed ? "the closing record is there"
                              : torn_       ? "the ledger ends in the middle of a record, as a crash leaves it"
@@ -170,7 +177,8 @@ class Audit {
       std::transform(published_head.begin(), published_head.end(), published_head.begin(),
                      [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
       const bool same = !broken_ && audit_.sealed && published_head == audit_.head;
-      if (!same) violation("head", "the ledger's head hash is " + audit_.head + ", the published one " + published_head);
+      if (!same)
+        violation("head", "the ledger's head hash is " + audit_.head + ", the published one " + published_head);
       audit_.checks.push_back({"head", same ? Verdict::pass : Verdict::fail,
                                same ? "the head hash is the published one" : violations_.at("head")});
     }
@@ -208,7 +216,8 @@ std::vector<std::string> ledger_audit_proves(const LedgerAudit& audit) {
       "every one of the " + grouped(audit.found.targets) + " declared targets has exactly one score",
       "the claimed bpb is the sum of these scores over the sum of these bytes",
       audit.found.updates == 0 ? "no update is on record" : "every update on record uses scored targets only"};
-  if (answered(audit, "rescored")) proves.emplace_back("the scores and bytes of the blocks that were drawn are the model's and the text's");
+  if (answered(audit, "rescored"))
+    proves.emplace_back("the scores and bytes of the blocks that were drawn are the model's and the text's");
   if (answered(audit, "head")) proves.emplace_back("nothing was changed since the head hash was published");
   return proves;
 }
@@ -218,12 +227,16 @@ std::vector<std::string> ledger_audit_leaves_open(const LedgerAudit& audit) {
   if (!answered(audit, "head"))
     open.emplace_back("that it is the ledger that was published: compare its head hash, or give it with --head");
   if (answered(audit, "rescored"))
-    open.emplace_back("that scores and bytes outside the sample are the model's and the text's: draw others with --seed, or `par5 prove`");
+    open.emplace_back(
+        "that scores and bytes outside the sample are the model's and the text's: draw others with --seed, or `par5 "
+        "prove`");
   else
-    open.emplace_back("that the scores are what the model gives, and the bytes what the text has: that takes `par5 prove`, or "
-                      "on a sample --model and --data");
-  open.emplace_back("that nothing was learnt beyond what is on record, and that scores do not see their targets: `par5 "
-                    "prove` decodes the text, `par5 eval --probe` looks for leaks");
+    open.emplace_back(
+        "that the scores are what the model gives, and the bytes what the text has: that takes `par5 prove`, or "
+        "on a sample --model and --data");
+  open.emplace_back(
+      "that nothing was learnt beyond what is on record, and that scores do not see their targets: `par5 "
+      "prove` decodes the text, `par5 eval --probe` looks for leaks");
   return open;
 }
 

@@ -18,11 +18,11 @@ struct LedgerAudit {
   std::vector<AuditCheck> checks;
   std::string first_violation;  // in the order of the file; empty: none
   std::optional<LedgerDeclaration> declaration;
-  LedgerClaim found;            // summed from the blocks
+  LedgerClaim found;  // summed from the blocks
   std::int64_t blocks = 0;
   std::int64_t learnt_targets = 0;  // over all updates
   bool sealed = false;
-  std::string head;             // last link that holds, in hexadecimal
+  std::string head;  // last link that holds, in hexadecimal
   std::uint64_t file_bytes = 0;
 };
 

@@ -126,8 +126,8 @@ Result<LedgerFile> LedgerFile::resume(const std::string& path, const LedgerDecla
     blocks.push_back(std::move(**block));
   }
   if (reader->seal())
-    return usage_error("the ledger '" + path + "' is complete; there is nothing to resume (`par5 audit --ledger " + path +
-                       "` checks it)");
+    return usage_error("the ledger '" + path + "' is complete; there is nothing to resume (`par5 audit --ledger " +
+                       path + "` checks it)");
   // Without a learner a later whole block is worth more than the snapshot.
   if (fits && !snapshot->state && kept < blocks.size()) fits = false;
   if (fits) {

@@ -23,8 +23,8 @@ class LedgerFile {
   static Result<LedgerFile> create(const std::string& path, const LedgerDeclaration& declaration, Charge charge,
                                    Overwrite overwrite);
   // Goes on with an unsealed ledger, from its snapshot where there is one that fits (blocks behind it are cut off if it
-  // holds a learner's state), else from its last whole block; a file that does not exist is created. A ledger of another declaration, or a sealed one, is a usage error; a damaged
-  // one is bad_data.
+  // holds a learner's state), else from its last whole block; a file that does not exist is created. A ledger of
+  // another declaration, or a sealed one, is a usage error; a damaged one is bad_data.
   static Result<LedgerFile> resume(const std::string& path, const LedgerDeclaration& declaration, Charge charge);
 
   // What the file held when it was opened: everything happened so far, in order.

@@ -24,9 +24,7 @@ void put_varint(std::string& out, std::uint64_t value) {
 void put_signed(std::string& out, std::int64_t value) {
   put_varint(out, static_cast<std::uint64_t>(value) << 1 ^ static_cast<std::uint64_t>(value >> 63));
 }
-std::string_view text_of(const Digest& digest) {
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
+std::string_view text_of(const Digest& digest) { return {reinterpret_cast<const char*>(digest.data()), digest.size()}; }
 
 // Takes values from the front of a body; `failed` once something was missing or malformed.
 struct Cursor {
@@ -130,8 +128,8 @@ std::string declaration_body(const LedgerDeclaration& d) {
 }
 
 std::string claim_body(const LedgerClaim& claim, const Digest& state) {
-  return Json{{"targets", claim.targets}, {"units", claim.units},  {"bytes", claim.bytes},
-              {"updates", claim.updates}, {"state", hex(state)}, {"bpb", claim.bpb()}}
+  return Json{{"targets", claim.targets}, {"units", claim.units}, {"bytes", claim.bytes},
+              {"updates", claim.updates}, {"state", hex(state)},  {"bpb", claim.bpb()}}
       .dump();
 }
 
@@ -327,11 +325,12 @@ Result<std::optional<LedgerReader::Record>> LedgerReader::next_record() {
     return std::nullopt;
   }
   const std::size_t end = begin + kRecordStart + size;
-  const Digest expected = ledger_link(has_link_ ? text_of(link_) : std::string_view(), bytes_.substr(offset_, end - offset_));
+  const Digest expected =
+      ledger_link(has_link_ ? text_of(link_) : std::string_view(), bytes_.substr(offset_, end - offset_));
   if (stored != expected)
-    return bad_data("the chain is broken: record " + std::to_string(blocks_ + has_link_) +
-                        " does not hash to the link behind it",
-                    {}, begin, "chain");
+    return bad_data(
+        "the chain is broken: record " + std::to_string(blocks_ + has_link_) + " does not hash to the link behind it",
+        {}, begin, "chain");
   link_ = stored;
   has_link_ = true;
   offset_ = end + kLinkBytes;
@@ -351,7 +350,8 @@ Result<std::optional<LedgerBlock>> LedgerReader::next() {
     if (torn_ || offset_ != bytes_.size()) return bad_data("something follows the closing record", {}, offset_);
     return std::nullopt;
   }
-  if (record->tag != LedgerTag::block) return bad_data("the record is neither a block nor the closing record", {}, begin);
+  if (record->tag != LedgerTag::block)
+    return bad_data("the record is neither a block nor the closing record", {}, begin);
   auto block = parse_block(record->body, declaration_.targets, updates_);
   if (!block) return at(block.error());
   for (const LedgerEvent& event : block->events) updates_ += event.kind == LedgerEvent::Kind::learnt;

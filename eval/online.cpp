@@ -89,9 +89,7 @@ void OnlineAdapter::reset() {
   std::fill(velocity_.begin(), velocity_.end(), 0.0);
 }
 
-std::string OnlineAdapter::description() const {
-  return learner_description(Adaptation::output, online_, {}, 0);
-}
+std::string OnlineAdapter::description() const { return learner_description(Adaptation::output, online_, {}, 0); }
 
 Result<std::vector<std::byte>> OnlineAdapter::state() const {
   const std::size_t bytes = values_.size() * sizeof(double);

@@ -51,14 +51,17 @@ class Prober {
 
     for (std::int64_t c = 0; c < settings_.cuts; ++c) {
       // Spread over the window, the last place included, where the target alone is left to change.
-      const std::int64_t cut = c == 0 ? length - 2 : static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(length - 1));
+      const std::int64_t cut =
+          c == 0 ? length - 2 : static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(length - 1));
       Tokens changed = window;
       changed[static_cast<std::size_t>(cut + 1)] = other_token(changed[static_cast<std::size_t>(cut + 1)]);
       P5_TRY(const std::vector<float> target, rows_of(changed, later));
       compare("target", first, target, cut + 1, start, "with another target " + std::to_string(start + cut + 1));
-      for (std::int64_t p = cut + 1; p < length; ++p) changed[static_cast<std::size_t>(p)] = other_token(changed[static_cast<std::size_t>(p)]);
+      for (std::int64_t p = cut + 1; p < length; ++p)
+        changed[static_cast<std::size_t>(p)] = other_token(changed[static_cast<std::size_t>(p)]);
       P5_TRY(const std::vector<float> future, rows_of(changed, later));
-      compare("future", first, future, cut + 1, start, "with other tokens from " + std::to_string(start + cut + 1) + " on");
+      compare("future", first, future, cut + 1, start,
+              "with other tokens from " + std::to_string(start + cut + 1) + " on");
     }
 
     Tokens document = later;
@@ -93,7 +96,8 @@ class Prober {
       if (static_cast<std::int64_t>(logs.size()) != count * scorer_.vocab())
         return internal_error("the scorer's rows are not as long as its vocabulary");
       for (std::int64_t row = first; row < std::min(first + count, length); ++row)
-        std::copy_n(logs.begin() + (row - first) * scorer_.vocab(), scorer_.vocab(), rows.begin() + row * scorer_.vocab());
+        std::copy_n(logs.begin() + (row - first) * scorer_.vocab(), scorer_.vocab(),
+                    rows.begin() + row * scorer_.vocab());
       return {};
     }));
     return rows;
@@ -108,7 +112,8 @@ class Prober {
     compared_[id] += count;
     for (std::size_t i = 0; i < end; ++i)
       if (std::bit_cast<std::uint32_t>(first[i]) != std::bit_cast<std::uint32_t>(second[i])) {
-        failures_.emplace(id, what + ", the distribution of target " + std::to_string(start + static_cast<std::int64_t>(i / vocab) + 1) +
+        failures_.emplace(id, what + ", the distribution of target " +
+                                  std::to_string(start + static_cast<std::int64_t>(i / vocab) + 1) +
                                   " changes: token " + std::to_string(i % vocab) + " has log-probability " +
                                   shortest(first[i]) + ", then " + shortest(second[i]));
         return;
@@ -123,19 +128,23 @@ class Prober {
       for (std::size_t v = 0; v < vocab; ++v) {
         const float log = rows[row * vocab + v];
         // Not a number, or above 1 by more than rounding.
-        if (!(log <= 1e-5f)) failures_.emplace("nonnegative", target + ": token " + std::to_string(v) + " has log-probability " + shortest(log));
+        if (!(log <= 1e-5f))
+          failures_.emplace("nonnegative",
+                            target + ": token " + std::to_string(v) + " has log-probability " + shortest(log));
         sum += std::exp(static_cast<double>(log));
       }
       ++compared_["normalised"];
       ++compared_["nonnegative"];
       const double error = std::abs(sum - 1);
       if (!(error <= report_.largest_sum_error)) report_.largest_sum_error = error;
-      if (!(error <= kProbeSumTolerance)) failures_.emplace("normalised", target + ": the probabilities sum to " + shortest(sum));
+      if (!(error <= kProbeSumTolerance))
+        failures_.emplace("normalised", target + ": the probabilities sum to " + shortest(sum));
     }
   }
 
   // Whole numbers: no rounding hides what is missing.
-  Status check_frequencies(FrequencyScorer& scorer, const Tokens& window, const std::vector<float>& rows, std::int64_t start) {
+  Status check_frequencies(FrequencyScorer& scorer, const Tokens& window, const std::vector<float>& rows,
+                           std::int64_t start) {
     const auto length = static_cast<std::int64_t>(window.size());
     const auto vocab = static_cast<std::size_t>(scorer.vocab());
     const std::vector<PositionRange> wanted = {{0, length}};
@@ -143,26 +152,38 @@ class Prober {
     batch.inputs = window;
     batch.length = length;
     batch.wanted = wanted;
-    return scorer.score_frequencies(batch, [&](std::int64_t first, std::int64_t count, std::span<const std::uint64_t> frequencies, std::span<const std::uint64_t> totals) -> Status {
-      if (frequencies.size() != static_cast<std::size_t>(count) * vocab || totals.size() != static_cast<std::size_t>(count))
-        return internal_error("the scorer's frequencies are not as many as its vocabulary");
-      for (std::size_t row = 0; row < totals.size(); ++row) {
-        const std::size_t position = static_cast<std::size_t>(first) + row;
-        const std::string target = "target " + std::to_string(start + static_cast<std::int64_t>(position) + 1);
-        std::uint64_t sum = 0;
-        for (std::size_t v = 0; v < vocab; ++v) {
-          const std::uint64_t frequency = frequencies[row * vocab + v];
-          const bool overflows = __builtin_add_overflow(sum, frequency, &sum);
-          const double log = std::log(static_cast<double>(frequency)) - std::log(static_cast<double>(totals[row]));
-          if (frequency < 1 || overflows) failures_.emplace("nonnegative", target + ": token " + std::to_string(v) + " has the frequency " + std::to_string(frequency));
-          else if (!(std::abs(log - static_cast<double>(rows[position * vocab + v])) <= 1e-4))
-            failures_.emplace("normalised", target + ": token " + std::to_string(v) + " has the frequency " + std::to_string(frequency) + " of " + std::to_string(totals[row]) + ", and " + shortest(rows[position * vocab + v]) + " as its log-probability");
-        }
-        if (sum != totals[row]) failures_.emplace("normalised", target + ": the frequencies sum to " + std::to_string(sum) + " and their total is " + std::to_string(totals[row]));
-        else ++report_.exact_sums;
-      }
-      return {};
-    });
+    return scorer.score_frequencies(
+        batch,
+        [&](std::int64_t first, std::int64_t count, std::span<const std::uint64_t> frequencies,
+            std::span<const std::uint64_t> totals) -> Status {
+          if (frequencies.size() != static_cast<std::size_t>(count) * vocab ||
+              totals.size() != static_cast<std::size_t>(count))
+            return internal_error("the scorer's frequencies are not as many as its vocabulary");
+          for (std::size_t row = 0; row < totals.size(); ++row) {
+            const std::size_t position = static_cast<std::size_t>(first) + row;
+            const std::string target = "target " + std::to_string(start + static_cast<std::int64_t>(position) + 1);
+            std::uint64_t sum = 0;
+            for (std::size_t v = 0; v < vocab; ++v) {
+              const std::uint64_t frequency = frequencies[row * vocab + v];
+              const bool overflows = __builtin_add_overflow(sum, frequency, &sum);
+              const double log = std::log(static_cast<double>(frequency)) - std::log(static_cast<double>(totals[row]));
+              if (frequency < 1 || overflows)
+                failures_.emplace("nonnegative", target + ": token " + std::to_string(v) + " has the frequency " +
+                                                     std::to_string(frequency));
+              else if (!(std::abs(log - static_cast<double>(rows[position * vocab + v])) <= 1e-4))
+                failures_.emplace("normalised", target + ": token " + std::to_string(v) + " has the frequency " +
+                                                    std::to_string(frequency) + " of " + std::to_string(totals[row]) +
+                                                    ", and " + shortest(rows[position * vocab + v]) +
+                                                    " as its log-probability");
+            }
+            if (sum != totals[row])
+              failures_.emplace("normalised", target + ": the frequencies sum to " + std::to_string(sum) +
+                                                  " and their total is " + std::to_string(totals[row]));
+            else
+              ++report_.exact_sums;
+          }
+          return {};
+        });
   }
 
   void conclude() {
@@ -171,11 +192,16 @@ class Prober {
       if (failure != failures_.end())
         report_.checks.push_back({id, Verdict::fail, failure->second});
       else
-        report_.checks.push_back({id, compared_[id] > 0 ? Verdict::pass : Verdict::unknown,
-                                  grouped(compared_[id]) + (std::string(id) == "normalised"    ? " distributions sum to 1 within " + shortest(report_.largest_sum_error) +
-                                                                                                   (report_.exact_sums > 0 ? "; as whole numbers " + grouped(report_.exact_sums) + " sum to their total exactly" : "")
-                                                            : std::string(id) == "nonnegative" ? " distributions hold probabilities from 0 to 1"
-                                                                                               : " distributions stay the same bits")});
+        report_.checks.push_back(
+            {id, compared_[id] > 0 ? Verdict::pass : Verdict::unknown,
+             grouped(compared_[id]) +
+                 (std::string(id) == "normalised"
+                      ? " distributions sum to 1 within " + shortest(report_.largest_sum_error) +
+                            (report_.exact_sums > 0
+                                 ? "; as whole numbers " + grouped(report_.exact_sums) + " sum to their total exactly"
+                                 : "")
+                  : std::string(id) == "nonnegative" ? " distributions hold probabilities from 0 to 1"
+                                                     : " distributions stay the same bits")});
     }
     report_.verdict = overall(report_.checks);
   }

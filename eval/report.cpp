@@ -122,9 +122,11 @@ std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data) {
     text += " (the first " + grouped(data.targets()) + " of " + grouped(data.available_targets) + " targets)";
   text += "; engine " + first.engine + "\n";
   if (first.dropped_targets > 0)
-    text += "--compat drops the tail behind the last full window, as the leaderboard does: " + grouped(first.dropped_targets) +
-            " targets of " + grouped(charged_bytes(data, data.targets()) - first.bytes) +
-            " bytes. BOS stays a target of 0 bytes, in the context of the document that it ends; only the first is given. Scores "
+    text += "--compat drops the tail behind the last full window, as the leaderboard does: " +
+            grouped(first.dropped_targets) + " targets of " +
+            grouped(charged_bytes(data, data.targets()) - first.bytes) +
+            " bytes. BOS stays a target of 0 bytes, in the context of the document that it ends; only the first is "
+            "given. Scores "
             "with and without the tail are not of the same text.\n";
 
   const bool several = rows.size() > 1;
@@ -134,7 +136,8 @@ std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data) {
                               const std::string& against) {
     return pad_right(mode, 18) + pad_left(window, 7) + pad_left(stride, 8) + pad_left(bpb, 13) + pad_left(nats, 13) +
            pad_left(source, 14) + pad_left(seconds, 10) +
-           (several ? pad_left(difference, 14) + pad_left(interval, 24) + (against.empty() ? "" : "  " + against) : "") +
+           (several ? pad_left(difference, 14) + pad_left(interval, 24) + (against.empty() ? "" : "  " + against)
+                    : "") +
            "\n";
   };
   text += line("mode", "window", "stride", "bpb", "nats/token", "bpb of source", "seconds", "difference",
@@ -142,17 +145,17 @@ std::string eval_text(const std::vector<ScoreRow>& rows, const EvalData& data) {
   for (const ScoreRow& row : rows) {
     const ScoreRow* reference = reference_row(rows, row);
     const auto paired = reference ? paired_difference(row.target_units, reference->target_units, data) : std::nullopt;
-    text += line(mode_name(row.mode), std::to_string(row.window), std::to_string(row.stride),
-                 fixed(row.bpb(), kBpbDigits), fixed(row.nats_per_token(), kBpbDigits),
-                 row.bpb_source() ? fixed(*row.bpb_source(), kBpbDigits) : "-", fixed(row.seconds, 1),
-                 reference ? signed_bpb(row.bpb() - reference->bpb()) : "",
-                 paired ? interval(paired->low, paired->high) : "",
-                 reference ? mode_name(reference->mode) : "");
+    text +=
+        line(mode_name(row.mode), std::to_string(row.window), std::to_string(row.stride), fixed(row.bpb(), kBpbDigits),
+             fixed(row.nats_per_token(), kBpbDigits), row.bpb_source() ? fixed(*row.bpb_source(), kBpbDigits) : "-",
+             fixed(row.seconds, 1), reference ? signed_bpb(row.bpb() - reference->bpb()) : "",
+             paired ? interval(paired->low, paired->high) : "", reference ? mode_name(reference->mode) : "");
   }
   for (const ScoreRow& row : rows)
     if (row.approximation) text += approximation_line(mode_name(row.mode), *row.approximation);
   for (const ScoreRow& row : rows)
-    if (!row.ledger_sha256.empty()) text += "ledger of " + mode_name(row.mode) + ": head hash " + row.ledger_sha256 + "\n";
+    if (!row.ledger_sha256.empty())
+      text += "ledger of " + mode_name(row.mode) + ": head hash " + row.ledger_sha256 + "\n";
   return text + attribution(rows);
 }
 

@@ -18,12 +18,15 @@ namespace {
 bool has_disjoint_windows(ModeKind kind) { return kind == ModeKind::chunked || kind == ModeKind::document; }
 
 const std::vector<std::pair<ModeKind, const char*>>& kind_names() {
-  static const std::vector<std::pair<ModeKind, const char*>> names = {
-      {ModeKind::chunked, "chunked"},         {ModeKind::sliding, "sliding"},
-      {ModeKind::document, "document"},       {ModeKind::document_sliding, "document:sliding"},
-      {ModeKind::ttt_scalars, "ttt:scalars"}, {ModeKind::ttt_model, "ttt:model"},
-      {ModeKind::ttt_lora, "ttt:lora"},       {ModeKind::ttt_phased, "ttt:phased"},
-      {ModeKind::online, "online"}};
+  static const std::vector<std::pair<ModeKind, const char*>> names = {{ModeKind::chunked, "chunked"},
+                                                                      {ModeKind::sliding, "sliding"},
+                                                                      {ModeKind::document, "document"},
+                                                                      {ModeKind::document_sliding, "document:sliding"},
+                                                                      {ModeKind::ttt_scalars, "ttt:scalars"},
+                                                                      {ModeKind::ttt_model, "ttt:model"},
+                                                                      {ModeKind::ttt_lora, "ttt:lora"},
+                                                                      {ModeKind::ttt_phased, "ttt:phased"},
+                                                                      {ModeKind::online, "online"}};
   return names;
 }
 
@@ -108,8 +111,7 @@ Result<Mode> mode_from_name(std::string_view name) {
   }
   const std::string near = nearest_name(name, names);
   return usage_error("'" + std::string(name) + "' is not a mode of evaluation; there are " + join(names, ", ") +
-                     ", sliding~STRIDE, sliding~stream" +
-                     (near.empty() ? "" : "; did you mean '" + near + "'?"));
+                     ", sliding~STRIDE, sliding~stream" + (near.empty() ? "" : "; did you mean '" + near + "'?"));
 }
 
 std::vector<Mode> ladder_modes(bool with_scalars, bool with_temperature) {
@@ -145,8 +147,8 @@ std::optional<double> ScoreRow::bpb_source() const {
   return nats / (std::numbers::ln2 * static_cast<double>(*source_bytes));
 }
 
-Result<std::vector<Window>> mode_plan(const EvalData& data, const Mode& mode, std::int64_t targets,
-                                      std::int64_t window, std::int64_t stride) {
+Result<std::vector<Window>> mode_plan(const EvalData& data, const Mode& mode, std::int64_t targets, std::int64_t window,
+                                      std::int64_t stride) {
   if (mode.stream) return chunked_plan(targets, stride);
   if (!is_document(mode.kind) && mode.kind != ModeKind::ttt_lora) return sliding_plan(targets, window, stride);
   P5_TRY(std::vector<Window> windows, document_plan(data.tokens, targets, data.bos, window, stride));
@@ -164,9 +166,9 @@ Result<ScoreRow> run_mode(const EvalData& data, const Mode& mode, const EvalSett
   ScoreRow row;
   row.mode = mode;
   row.window = settings.window;
-  row.stride = has_disjoint_windows(mode.kind)  ? settings.window
-               : mode.approximate_stride > 0 ? mode.approximate_stride
-                                             : settings.stride;
+  row.stride = has_disjoint_windows(mode.kind) ? settings.window
+               : mode.approximate_stride > 0   ? mode.approximate_stride
+                                               : settings.stride;
   row.engine = scorer.name();
   if (settings.ledger && mode_approximates(mode))
     return usage_error(mode_name(mode) + " is an approximation, and a ledger is a claim: only exact modes have one",

@@ -16,11 +16,21 @@
 
 namespace par5 {
 
-enum class ModeKind { chunked, sliding, document, document_sliding, ttt_scalars, ttt_model, ttt_lora, ttt_phased, online };
+enum class ModeKind {
+  chunked,
+  sliding,
+  document,
+  document_sliding,
+  ttt_scalars,
+  ttt_model,
+  ttt_lora,
+  ttt_phased,
+  online
+};
 
 struct Mode {
   ModeKind kind = ModeKind::chunked;
-  bool no_learning = false;  // of a kind that learns: the same windows at learning rate 0
+  bool no_learning = false;       // of a kind that learns: the same windows at learning rate 0
   bool unit_temperature = false;  // of a kind that does not: logits as they are, not divided by the stored temperature
   // Sliding alone, done approximately (eval/approximate.h): with windows every so many tokens instead of every stride …
   std::int64_t approximate_stride = 0;
@@ -72,9 +82,9 @@ struct EvalSettings {
 struct ApproximationError {
   std::int64_t stride = 0;  // of the exact sliding windows
   std::int64_t targets = 0;
-  double bpb = 0;        // approximate less exact, in bits per charged byte of the sample
+  double bpb = 0;                   // approximate less exact, in bits per charged byte of the sample
   std::optional<double> low, high;  // 95 % interval over the sampled windows, where there are two or more
-  double exact_bpb = 0;  // of the sample
+  double exact_bpb = 0;             // of the sample
 };
 
 // One evaluated mode.
@@ -93,9 +103,9 @@ struct ScoreRow {
   std::optional<double> learning_rate;  // of a mode that learns, before its schedule
   std::int64_t updates = 0;
   std::int64_t adapted_values = 0;
-  std::vector<std::uint32_t> target_units;  // the ledger's scores, by target id - 1
+  std::vector<std::uint32_t> target_units;          // the ledger's scores, by target id - 1
   std::optional<ApproximationError> approximation;  // always there in a mode that approximates
-  std::string ledger_sha256;       // head hash of the ledger's file; empty: none was written
+  std::string ledger_sha256;                        // head hash of the ledger's file; empty: none was written
 
   float target_nats(std::int64_t target) const {
     return static_cast<float>(ledger_nats(target_units[static_cast<std::size_t>(target - 1)]));
@@ -109,8 +119,8 @@ struct ScoreRow {
 
 // The windows of a mode, in the order in which they are scored. `window` and `stride` as in a ScoreRow: those of
 // what is run, also where it is an approximation.
-Result<std::vector<Window>> mode_plan(const EvalData& data, const Mode& mode, std::int64_t targets,
-                                      std::int64_t window, std::int64_t stride);
+Result<std::vector<Window>> mode_plan(const EvalData& data, const Mode& mode, std::int64_t targets, std::int64_t window,
+                                      std::int64_t stride);
 
 // Scores the data in one mode. TTT modes need a learner, which is the scorer's own model; it is reset before and
 // after. The window is checked against nothing but 1: whether positions reach that far is the model's to say. Modes

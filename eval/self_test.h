@@ -36,8 +36,8 @@ struct SelfTestResult {
 };
 
 // Runs the windows (where there are none, those that make_self_test would store) under every kernel of this CPU and
-// every arithmetic that the model's grid has; the scalar kernel comes last of each. Expected bits are compared where the artifact names the
-// version of the arithmetic.
+// every arithmetic that the model's grid has; the scalar kernel comes last of each. Expected bits are compared where
+// the artifact names the version of the arithmetic.
 Result<std::vector<SelfTestResult>> run_self_test(const Artifact& artifact, std::size_t threads);
 
 }  // namespace par5

@@ -1,6 +1,6 @@
 // Streaming as an approximation of sliding windows: one text whose keys and values are kept, so that every token goes
-// through the model once. What it gives is not what the windows give: a kept key was made when tokens could be seen that
-// have left the window since.
+// through the model once. What it gives is not what the windows give: a kept key was made when tokens could be seen
+// that have left the window since.
 #pragma once
 
 #include "eval/engine_scorer.h"

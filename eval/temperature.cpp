@@ -89,13 +89,12 @@ double step(double beta, const Derivatives& sums) {
 
 }  // namespace
 
-Result<TemperatureFit> fit_temperature(const EvalData& data, Scorer& scorer, std::int64_t window,
-                                       std::size_t threads) {
+Result<TemperatureFit> fit_temperature(const EvalData& data, Scorer& scorer, std::int64_t window, std::size_t threads) {
   TemperatureFit fit;
   fit.targets = data.targets();
   if (fit.targets < kFewestTargets)
-    return bad_data("a temperature needs at least " + std::to_string(kFewestTargets) + " targets to be fitted on, not " +
-                    std::to_string(fit.targets));
+    return bad_data("a temperature needs at least " + std::to_string(kFewestTargets) +
+                    " targets to be fitted on, not " + std::to_string(fit.targets));
   for (const std::uint16_t token : data.tokens)
     if (token >= scorer.vocab())
       return bad_data("token id " + std::to_string(token) + " is beyond the model's vocabulary of " +
@@ -132,7 +131,8 @@ Status check_no_validation(const std::string& data, std::int64_t targets, const 
   }
   if (shared == 0) return {};
   return usage_error("a temperature is fitted on training data alone, and " + grouped(shared) +
-                         (shared == 1 ? " document" : " documents") + " of '" + data + "' belong to '" + validation + "'",
+                         (shared == 1 ? " document" : " documents") + " of '" + data + "' belong to '" + validation +
+                         "'",
                      "--fit-temperature");
 }
 

@@ -1,5 +1,5 @@
-// The temperature that logits are divided by: fitted when a model is packed, on training tokens, and stored with what it
-// was fitted on. Evaluation applies it and never fits.
+// The temperature that logits are divided by: fitted when a model is packed, on training tokens, and stored with what
+// it was fitted on. Evaluation applies it and never fits.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 namespace par5 {
 
 struct TemperatureFit {
-  double temperature = 1;   // four digits
+  double temperature = 1;  // four digits
   std::int64_t targets = 0;
   double nats_before = 0;   // per target, at temperature 1
   double nats_after = 0;    // per target, at the fitted one
@@ -24,8 +24,7 @@ struct TemperatureFit {
 // The temperature that minimises the nats of all targets of `data` in disjoint windows, by Newton's method in 1 / T, in
 // which the nats are convex: first steps on every fourth window, the last one on all. `scorer` is at temperature 1.
 // Fewer than 100 targets are bad_data.
-Result<TemperatureFit> fit_temperature(const EvalData& data, Scorer& scorer, std::int64_t window,
-                                       std::size_t threads);
+Result<TemperatureFit> fit_temperature(const EvalData& data, Scorer& scorer, std::int64_t window, std::size_t threads);
 
 // Refuses, as a usage error, to fit on the first `targets` targets of the shards in `data` where one of their documents
 // is a document of the shards in `validation`.

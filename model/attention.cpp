@@ -44,8 +44,7 @@ torch::Tensor gained_tail_attention(const torch::Tensor& q, const torch::Tensor&
   const RopeTable tail_rope{rope.cosine.narrow(0, first, tail), rope.sine.narrow(0, first, tail)};
   const AttentionShape tail_shape{shape.batch, tail, shape.heads, 0, shape.head_width};
   const AttentionShape key_shape{shape.batch, shape.length, 0, shape.kv_heads, shape.head_width};
-  const torch::Tensor values =
-      split_heads(kv, key_shape, 2 * shape.kv_heads).narrow(2, shape.kv_heads, shape.kv_heads);
+  const torch::Tensor values = split_heads(kv, key_shape, 2 * shape.kv_heads).narrow(2, shape.kv_heads, shape.kv_heads);
   torch::Tensor queries, keys;
   if (kernels == Kernels::automatic && fused::supported(kv)) {
     queries = split_heads(fused::rotated_heads(q, gain, tail_rope, tail_shape), tail_shape, shape.heads);
@@ -56,15 +55,15 @@ torch::Tensor gained_tail_attention(const torch::Tensor& q, const torch::Tensor&
       return rotated(rms_norm(heads, wide, kernels), table);
     };
     queries = (prepare(split_heads(q, tail_shape, shape.heads), tail_rope) * gain.unsqueeze(-1)).to(q.scalar_type());
-    keys = prepare(split_heads(kv, key_shape, 2 * shape.kv_heads).narrow(2, 0, shape.kv_heads), rope)
-               .to(kv.scalar_type());
+    keys =
+        prepare(split_heads(kv, key_shape, 2 * shape.kv_heads).narrow(2, 0, shape.kv_heads), rope).to(kv.scalar_type());
   }
   // Position first + i sees the keys up to itself.
   const torch::Tensor mask =
       torch::full({tail, shape.length}, -std::numeric_limits<double>::infinity(), queries.options()).triu_(first + 1);
-  const torch::Tensor mixed = at::scaled_dot_product_attention(
-      queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), mask, 0.0, /*is_causal=*/false,
-      std::nullopt, /*enable_gqa=*/shape.heads != shape.kv_heads);
+  const torch::Tensor mixed =
+      at::scaled_dot_product_attention(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), mask, 0.0,
+                                       /*is_causal=*/false, std::nullopt, /*enable_gqa=*/shape.heads != shape.kv_heads);
   return mixed.transpose(1, 2).reshape({shape.batch * tail, shape.heads * shape.head_width});
 }
 

@@ -93,8 +93,8 @@ HWY_INLINE void sums_of(const float* HWY_RESTRICT a, std::size_t row_step, std::
     for (std::size_t v = 0; v < kVectors; ++v) finish(m, v, sums[m][v]);
 }
 
-// Calls work(vectors, at) for chunks of a row of `width` elements, a whole number of vectors: about equal ones that each
-// fit the registers. `vectors` is a std::integral_constant.
+// Calls work(vectors, at) for chunks of a row of `width` elements, a whole number of vectors: about equal ones that
+// each fit the registers. `vectors` is a std::integral_constant.
 template <class Work>
 HWY_INLINE void over_chunks(std::size_t width, Work&& work) {
   for (std::size_t at = 0; at < width;) {
@@ -152,7 +152,8 @@ struct Layout {
   std::size_t matrix() const { return padded * width; }
 };
 
-// Rows first … first + count - 1 of a head, times `factor`, zero beyond the sequence and the head's width: [count, width].
+// Rows first … first + count - 1 of a head, times `factor`, zero beyond the sequence and the head's width: [count,
+// width].
 template <class T>
 void pack_rows(const T* head, std::size_t stride, const Layout& layout, std::size_t first, std::size_t count,
                float factor, float* out) {
@@ -218,7 +219,8 @@ void attend(const CausalAttention& job, const Layout& layout, float* scratch) {
           row_products(query + m0 * width, width, panel, layout.depth, vectors,
                        [&](std::size_t m, std::size_t v, V score) HWY_ATTR {
                          if (!whole)
-                           score = hn::IfThenElse(visible(key + v * lanes(), first + m0 + m), score, hn::Set(d, -3e38f));
+                           score =
+                               hn::IfThenElse(visible(key + v * lanes(), first + m0 + m), score, hn::Set(d, -3e38f));
                          float* most = highest + (m0 + m) * lanes();
                          hn::StoreU(hn::Max(hn::LoadU(d, most), score), d, most);
                          hn::StoreU(score, d, scores + (m0 + m) * score_stride + key + v * lanes());
@@ -266,7 +268,8 @@ std::size_t attend_scratch(const Layout& layout) {
 void CausalAttentionUnits(const CausalAttention& job, std::size_t begin, std::size_t end, float* scratch) {
   for (std::size_t unit = begin; unit < end; ++unit) {
     const Layout layout(job, unit);
-    with_element(job.qkv, [&](auto* element) { attend<std::remove_pointer_t<decltype(element)>>(job, layout, scratch); });
+    with_element(job.qkv,
+                 [&](auto* element) { attend<std::remove_pointer_t<decltype(element)>>(job, layout, scratch); });
   }
 }
 
@@ -287,7 +290,8 @@ void attend_backward(const CausalAttention& job, const Layout& layout, float* sc
   const std::size_t out_stride = job.heads * depth, qkv_stride = (rotated_heads + job.kv_heads) * depth;
   const std::size_t rotated_stride = job.rotated.data ? rotated_heads * depth : qkv_stride;
   const std::size_t batch_row = layout.unit_batch * layout.length;
-  const T* rotated = static_cast<const T*>(job.rotated.data ? job.rotated.data : job.qkv.data) + batch_row * rotated_stride;
+  const T* rotated =
+      static_cast<const T*>(job.rotated.data ? job.rotated.data : job.qkv.data) + batch_row * rotated_stride;
   const T* qkv = static_cast<const T*>(job.qkv.data) + batch_row * qkv_stride;
   const T* mixed = static_cast<const T*>(job.mixed.data) + batch_row * out_stride;
   const T* incoming = static_cast<const T*>(job.mixed_gradient.data) + batch_row * out_stride;
@@ -341,7 +345,8 @@ void attend_backward(const CausalAttention& job, const Layout& layout, float* sc
         if (diagonal)
           // What is summed over although no query may look at it.
           for (std::size_t m = 0; m < kTile; ++m) {
-            const std::size_t known = m < rows ? (m / kScoreRows * kScoreRows + kScoreRows - 1) / lanes() * lanes() + lanes() : 0;
+            const std::size_t known =
+                m < rows ? (m / kScoreRows * kScoreRows + kScoreRows - 1) / lanes() * lanes() + lanes() : 0;
             for (float* row : {probability + m * kTile, to_score + m * kTile})
               std::fill(row + std::min(known, kTile), row + kTile, 0.0f);
           }

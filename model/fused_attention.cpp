@@ -68,7 +68,7 @@ class Attention : public torch::autograd::Function<Attention> {
     const torch::Tensor inverse = torch::empty({rows, rotated_heads});
     const torch::Tensor mixed = torch::empty({rows, shape.heads * shape.head_width}, qkv.options());
     const torch::Tensor logsum = torch::empty({rows * shape.heads});
-    const tensor_list saved{qkv,     rotated, inverse, gain.contiguous(), cosine.contiguous(), sine.contiguous(),
+    const tensor_list saved{qkv,   rotated, inverse, gain.contiguous(), cosine.contiguous(), sine.contiguous(),
                             mixed, logsum};
     const kernels::QueryKey query_key = job_of(saved, shape);
     over_rows(rows, qkv.size(1),
@@ -94,7 +94,6 @@ class Attention : public torch::autograd::Function<Attention> {
     });
     return {to_qkv, to_gain.total(), torch::Tensor(), torch::Tensor(), torch::Tensor()};
   }
-
 };
 
 // Attention on queries and keys as they are.
@@ -135,7 +134,8 @@ torch::Tensor rotated_heads(const torch::Tensor& rows, const torch::Tensor& gain
                             rope.cosine.contiguous(),
                             rope.sine.contiguous()};
   const kernels::QueryKey job = job_of(tensors, shape);
-  over_rows(rows.size(0), rows.size(1), [&](std::size_t begin, std::size_t end) { kernels::query_key(job, begin, end); });
+  over_rows(rows.size(0), rows.size(1),
+            [&](std::size_t begin, std::size_t end) { kernels::query_key(job, begin, end); });
   return tensors[1];
 }
 

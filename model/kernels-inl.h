@@ -76,7 +76,8 @@ constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
 HWY_INLINE V power_of_two(V x) {
   const Tag d;
   const V magic = hn::Set(d, 12582912.0f), bounded = hn::Max(hn::Set(d, -126.0f), x);
-  // x86's maximum gives the second operand where one is NaN. Adding 1.5 · 2^23 leaves the nearest whole number in the low bits.
+  // x86's maximum gives the second operand where one is NaN. Adding 1.5 · 2^23 leaves the nearest whole number in the
+  // low bits.
   const V shifted = hn::Add(bounded, magic), fraction = hn::Sub(bounded, hn::Sub(shifted, magic));
   V series = hn::MulAdd(fraction, hn::Set(d, 1.535336188319500e-4f), hn::Set(d, 1.339887440266574e-3f));
   series = hn::MulAdd(fraction, series, hn::Set(d, 9.618437357674640e-3f));

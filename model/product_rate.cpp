@@ -18,7 +18,8 @@ double thread_seconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-// Seconds of one product of `rows` with `matrix`: on the CPU this thread's own, elsewhere by the clock until it is done.
+// Seconds of one product of `rows` with `matrix`: on the CPU this thread's own, elsewhere by the clock until it is
+// done.
 double product_seconds(const torch::Tensor& rows, const torch::Tensor& matrix) {
   if (rows.is_cpu()) {
     const double start = thread_seconds();

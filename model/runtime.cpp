@@ -27,7 +27,8 @@ void set_threads(int threads) {
 
 void prepare_vector_functions() {
   // So few values that they stay on this thread; any of the functions will do, in either type.
-  [[maybe_unused]] static const torch::Tensor ready = at::tanh(torch::zeros({16})) + at::tanh(torch::zeros({16}, torch::kFloat64));
+  [[maybe_unused]] static const torch::Tensor ready =
+      at::tanh(torch::zeros({16})) + at::tanh(torch::zeros({16}, torch::kFloat64));
 }
 
 RuntimeDescription describe_runtime() {

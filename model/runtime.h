@@ -18,8 +18,9 @@ void tune_allocator();
 // Threads of LibTorch's loops and matrix products; 0: one per core that this process may use.
 void set_threads(int threads);
 
-// Makes MKL's vector functions (exp, tanh, …) ready. Left to the first call, two threads of it can race, and one of them
-// then computes with a relative error of 3e-5, in that call only. Every network calls this; only the first call works.
+// Makes MKL's vector functions (exp, tanh, …) ready. Left to the first call, two threads of it can race, and one of
+// them then computes with a relative error of 3e-5, in that call only. Every network calls this; only the first call
+// works.
 void prepare_vector_functions();
 
 struct RuntimeDescription {

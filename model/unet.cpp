@@ -23,13 +23,12 @@ torch::Tensor spread(const torch::Tensor& rows, const AttentionShape& shape, std
 
 torch::Tensor Network::unet_qkv_matrix(const std::string& block) {
   if (model_.fused_qkv) return weight(block + "attn.c_qkv.weight");
-  return at::cat({weight(block + "attn.c_q.weight"), weight(block + "attn.c_k.weight"),
-                  weight(block + "attn.c_v.weight")});
+  return at::cat(
+      {weight(block + "attn.c_q.weight"), weight(block + "attn.c_k.weight"), weight(block + "attn.c_v.weight")});
 }
 
 torch::Tensor Network::unet_attention(const std::string& block, const torch::Tensor& qkv, const AttentionShape& shape) {
-  const torch::Tensor mixed =
-      gained_attention(qkv, weight(block + "attn.q_gain"), rope(shape.length), shape, kernels_);
+  const torch::Tensor mixed = gained_attention(qkv, weight(block + "attn.q_gain"), rope(shape.length), shape, kernels_);
   return linear(mixed, weight(block + "attn.proj.weight"), true);
 }
 
@@ -57,8 +56,8 @@ torch::Tensor Network::unet_hidden(const torch::Tensor& tokens, const ScoringSha
   const AttentionShape shape{tokens.size(0), tokens.size(1), model_.heads, model_.kv_heads, model_.head_width()};
   // A lone block is the last one; it is not worth a case of its own.
   const bool overlapping = scoring.shift > 0 && scoring.shift < shape.length && shape.batch > 1 && model_.layers > 1;
-  torch::Tensor x = at::embedding(weight("tok_emb.weight"),
-                                  overlapping ? distinct_tokens(tokens, scoring.shift) : tokens.flatten());
+  torch::Tensor x =
+      at::embedding(weight("tok_emb.weight"), overlapping ? distinct_tokens(tokens, scoring.shift) : tokens.flatten());
   if (model_.factored_embedding()) x = at::linear(x.to(compute_), weight("embed_proj.weight").to(compute_));
   x = normalized(x, model_.norm, wide_, kernels_);
   torch::Tensor x0 = x;
@@ -93,8 +92,7 @@ torch::Tensor Network::unet_hidden(const torch::Tensor& tokens, const ScoringSha
       }
       attended = unet_attention(block, qkv, shape);
     }
-    const Normed middle =
-        add_scaled(sum, attended, weight(block + "attn_scale"), model_.norm, compute_, kernels_);
+    const Normed middle = add_scaled(sum, attended, weight(block + "attn_scale"), model_.norm, compute_, kernels_);
     x = middle.sum;
     branch = unet_mlp(block, middle.normed);
     scale = weight(block + "mlp_scale");

@@ -11,7 +11,8 @@ namespace {
 // A sample of so many magnitudes decides whether a scale is worth a look at all of them.
 constexpr std::size_t kProbe = 64;
 constexpr std::size_t kProbeMisses = kProbe - kProbe / 10;
-// A scale that explains less than an eighth counts for nothing: what it takes to pass the probe by luck must not matter.
+// A scale that explains less than an eighth counts for nothing: what it takes to pass the probe by luck must not
+// matter.
 constexpr std::size_t kSmallestPart = 8;
 
 // The codes c in 1 … max_code for which some scale of the interval explains the magnitude; empty if first > last.
@@ -31,8 +32,8 @@ CodeRange codes_of(double value, double half_unit, double inverse_low, double in
   return {first, high >= max_code ? max_code : static_cast<int>(high)};
 }
 
-// Hits for scales of the interval, which every magnitude that fits one code only makes narrower. Gives up, with 0, after
-// more than `allowed_misses` misses.
+// Hits for scales of the interval, which every magnitude that fits one code only makes narrower. Gives up, with 0,
+// after more than `allowed_misses` misses.
 std::size_t narrow(std::span<const float> value, std::span<const float> half_unit, int max_code, ScaleInterval& scale,
                    std::size_t allowed_misses) {
   double inverse_low = 1 / scale.low, inverse_high = 1 / scale.high;
@@ -81,7 +82,8 @@ std::size_t most_frequent(const Magnitudes& magnitudes) {
 }
 
 std::size_t largest_of(const Magnitudes& magnitudes) {
-  return static_cast<std::size_t>(std::max_element(magnitudes.value.begin(), magnitudes.value.end()) - magnitudes.value.begin());
+  return static_cast<std::size_t>(std::max_element(magnitudes.value.begin(), magnitudes.value.end()) -
+                                  magnitudes.value.begin());
 }
 
 // The scales for which magnitude `index` has this code.
@@ -113,7 +115,8 @@ class Search {
       }
       ScaleInterval scale = start;
       const std::size_t hits =
-          narrow(magnitudes_.value, magnitudes_.half_unit, max_code_, scale, magnitudes_.size() - std::max(best_.hits, (magnitudes_.size() - 1) / kSmallestPart) - 1);
+          narrow(magnitudes_.value, magnitudes_.half_unit, max_code_, scale,
+                 magnitudes_.size() - std::max(best_.hits, (magnitudes_.size() - 1) / kSmallestPart) - 1);
       if (hits > best_.hits) best_ = {hits, scale};
     }
   }
@@ -135,10 +138,14 @@ float StoredPrecision::half_unit(float value) const {
 
 StoredPrecision stored_precision(DType dtype) {
   switch (dtype) {
-    case DType::float16: return {0x1p-11f, 0x1p-14f};
-    case DType::bfloat16: return {0x1p-8f, 0x1p-126f};
-    case DType::float8_e4m3: return {0x1p-4f, 0x1p-6f};
-    default: return {};
+    case DType::float16:
+      return {0x1p-11f, 0x1p-14f};
+    case DType::bfloat16:
+      return {0x1p-8f, 0x1p-126f};
+    case DType::float8_e4m3:
+      return {0x1p-4f, 0x1p-6f};
+    default:
+      return {};
   }
 }
 
@@ -156,7 +163,8 @@ GridFit fit_grid_wholly(const Magnitudes& magnitudes, int max_code) {
   const std::size_t anchor = largest_of(magnitudes);
   for (int code = max_code; code >= 1 && magnitudes.size(); --code) {
     ScaleInterval scale = scale_giving(magnitudes, anchor, code);
-    if (narrow(magnitudes.value, magnitudes.half_unit, max_code, scale, 0) == magnitudes.size()) return {magnitudes.size(), scale};
+    if (narrow(magnitudes.value, magnitudes.half_unit, max_code, scale, 0) == magnitudes.size())
+      return {magnitudes.size(), scale};
   }
   return {};
 }

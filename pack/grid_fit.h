@@ -41,9 +41,9 @@ struct GridFit {
   ScaleInterval scale;
 };
 
-// The best scale for codes 1 … max_code that this search finds. It tries the scales that make the largest magnitude, and
-// then the most frequent one, the code max_code, max_code - 1, … 1: exact where all weights lie on the grid, and where a
-// part of them does (an eighth at least) that repeats a magnitude.
+// The best scale for codes 1 … max_code that this search finds. It tries the scales that make the largest magnitude,
+// and then the most frequent one, the code max_code, max_code - 1, … 1: exact where all weights lie on the grid, and
+// where a part of them does (an eighth at least) that repeats a magnitude.
 GridFit fit_grid(const Magnitudes& magnitudes, int max_code);
 
 // The scale for which all magnitudes lie on the grid, if there is one (hits is their number then, and 0 if not).

@@ -20,7 +20,7 @@ constexpr std::size_t kLongestPrefix = 8192;  // of a sampled row; longer groups
 constexpr std::size_t kSmallestGroup = 8;
 constexpr std::size_t kSmallestTensor = 16;  // fewer weights tell nothing
 constexpr std::size_t kBlockWeights = std::size_t{1} << 16;
-constexpr double kWhole = 0.9985;        // a share that counts as "all of them"
+constexpr double kWhole = 0.9985;  // a share that counts as "all of them"
 constexpr double kSmallestExcess = 0.1;
 
 struct Layout {
@@ -48,7 +48,8 @@ Result<Sample> take_sample(const TensorView& tensor, const Layout& layout) {
   sample.weights.resize(rows * sample.length);
   for (std::size_t i = 0; i < rows; ++i) {
     const std::size_t row = (2 * i + 1) * layout.rows / (2 * rows);
-    P5_OK(read_floats(tensor, row * layout.columns, std::span(sample.weights).subspan(i * sample.length, sample.length)));
+    P5_OK(
+        read_floats(tensor, row * layout.columns, std::span(sample.weights).subspan(i * sample.length, sample.length)));
   }
   return sample;
 }
@@ -67,10 +68,14 @@ DType actual_type(std::span<const float> weights, DType dtype) {
 
 float round_to(DType dtype, float value) {
   switch (dtype) {
-    case DType::float8_e4m3: return round_to_e4m3(value);
-    case DType::bfloat16: return round_to_bfloat16(value);
-    case DType::float16: return round_to_half(value);
-    default: return value;
+    case DType::float8_e4m3:
+      return round_to_e4m3(value);
+    case DType::bfloat16:
+      return round_to_bfloat16(value);
+    case DType::float16:
+      return round_to_half(value);
+    default:
+      return value;
   }
 }
 
@@ -133,7 +138,9 @@ class Search {
   }
 
   // Whether (nearly) all weights lie in units that are on the grid to the last weight. `scale`: of the whole tensor.
-  bool explains_all(Grid grid, std::size_t unit, ScaleInterval& scale) { return share_in_whole_units(sample_, grid, unit, scale, 1 - kWhole) >= kWhole; }
+  bool explains_all(Grid grid, std::size_t unit, ScaleInterval& scale) {
+    return share_in_whole_units(sample_, grid, unit, scale, 1 - kWhole) >= kWhole;
+  }
 
   // What lies on the grid would lie there anyhow: after a shake, or because half units cover nearly all of the line.
   bool chance_explains_all(Grid grid, std::size_t unit) {
@@ -151,8 +158,12 @@ class Search {
     return covered > 0.8 * static_cast<double>(count);
   }
 
-  static double share(const Unit& unit) { return unit.weights ? static_cast<double>(unit.hits) / static_cast<double>(unit.weights) : 0.0; }
-  static bool counts(const Unit& unit, double threshold) { return unit.hits == unit.weights || share(unit) > threshold; }
+  static double share(const Unit& unit) {
+    return unit.weights ? static_cast<double>(unit.hits) / static_cast<double>(unit.weights) : 0.0;
+  }
+  static bool counts(const Unit& unit, double threshold) {
+    return unit.hits == unit.weights || share(unit) > threshold;
+  }
 
  private:
   static double total_share(const std::vector<Unit>& units, double threshold) {
@@ -176,7 +187,8 @@ class Search {
         if (!visit(std::span(sample.weights).subspan(row * sample.length + at, unit))) return;
   }
 
-  // Stops, with 0, once more than `allowed` of all weights lie in other units. A unit of zeros is on every grid but binary.
+  // Stops, with 0, once more than `allowed` of all weights lie in other units. A unit of zeros is on every grid but
+  // binary.
   double share_in_whole_units(const Sample& sample, Grid grid, std::size_t unit, ScaleInterval& scale, double allowed) {
     std::size_t explained = 0, other = 0;
     const double most_other = allowed * static_cast<double>(sample.weights.size());
@@ -234,12 +246,15 @@ double cost(Grid grid, std::size_t unit) {
 
 // All weights lie on a grid: what explains a unit explains its parts, so a unit is tried only where its parts were
 // explained. Data alone decide; chance is looked at once, for what was found.
-std::optional<Candidate> cheapest_whole(Search& search, const std::vector<std::size_t>& units, std::span<const std::size_t> finest) {
+std::optional<Candidate> cheapest_whole(Search& search, const std::vector<std::size_t>& units,
+                                        std::span<const std::size_t> finest) {
   std::optional<Candidate> best;
   for (const Grid grid : kAllGrids) {
     std::vector<std::size_t> failed;
     for (const std::size_t unit : units) {
-      if (std::any_of(failed.begin(), failed.end(), [&](std::size_t part) { return contains(unit, part) && unit != part; })) continue;
+      if (std::any_of(failed.begin(), failed.end(),
+                      [&](std::size_t part) { return contains(unit, part) && unit != part; }))
+        continue;
       ScaleInterval scale;
       if (!search.explains_all(grid, unit, scale))
         failed.push_back(unit);
@@ -252,7 +267,8 @@ std::optional<Candidate> cheapest_whole(Search& search, const std::vector<std::s
   return best;
 }
 
-// With more levels than int4's, half a unit of bfloat16 covers so much of the line that a part on the grid means nothing.
+// With more levels than int4's, half a unit of bfloat16 covers so much of the line that a part on the grid means
+// nothing.
 constexpr Grid kPartialGrids[] = {Grid::binary, Grid::ternary, Grid::quinary, Grid::septenary, Grid::int4};
 constexpr std::size_t kSmallestPartialGroup = 32;
 // The few values of a gain or bias often lie so close together that some are equal.
@@ -267,7 +283,9 @@ std::optional<Candidate> partial(Search& search, const std::vector<std::size_t>&
   std::vector<std::size_t> tried;
   for (const std::size_t unit : units)
     if (unit == 0 || unit >= kSmallestPartialGroup) tried.push_back(unit);
-  if (std::none_of(tried.begin(), tried.end(), [&](std::size_t unit) { return search.score(Grid::ternary, unit).excess > 0; })) return std::nullopt;
+  if (std::none_of(tried.begin(), tried.end(),
+                   [&](std::size_t unit) { return search.score(Grid::ternary, unit).excess > 0; }))
+    return std::nullopt;
   std::vector<std::vector<Candidate>> candidates;  // by unit, then by grid
   double most = 0;
   for (const std::size_t unit : tried) {
@@ -283,16 +301,20 @@ std::optional<Candidate> partial(Search& search, const std::vector<std::size_t>&
     for (const Candidate& candidate : row) best = std::max(best, candidate.score.excess);
     return best;
   };
-  const auto row = std::find_if(candidates.rbegin(), candidates.rend(), [&](const auto& one) { return best_of(one) >= kSameUnit * most; });
-  return *std::find_if(row->begin(), row->end(), [&](const Candidate& candidate) { return candidate.score.excess >= kSameGrid * best_of(*row); });
+  const auto row = std::find_if(candidates.rbegin(), candidates.rend(),
+                                [&](const auto& one) { return best_of(one) >= kSameUnit * most; });
+  return *std::find_if(row->begin(), row->end(),
+                       [&](const Candidate& candidate) { return candidate.score.excess >= kSameGrid * best_of(*row); });
 }
 
-std::optional<Candidate> search_grid(const Sample& sample, const Layout& layout, StoredPrecision precision, DType actual) {
+std::optional<Candidate> search_grid(const Sample& sample, const Layout& layout, StoredPrecision precision,
+                                     DType actual) {
   Search search(sample, precision, actual);
   const std::vector<std::size_t> units = candidate_units(layout);
   std::vector<std::size_t> finest;
   for (const std::size_t unit : units)
-    if (std::none_of(finest.begin(), finest.end(), [&](std::size_t part) { return contains(unit, part); })) finest.push_back(unit);
+    if (std::none_of(finest.begin(), finest.end(), [&](std::size_t part) { return contains(unit, part); }))
+      finest.push_back(unit);
   if (auto whole = cheapest_whole(search, units, finest)) return whole;
   if (layout.rows * layout.columns < kSmallestPartialTensor) return std::nullopt;
   return partial(search, units, sample);
@@ -305,19 +327,21 @@ struct Count {
 };
 
 // Zeros lie on every grid but binary; in a unit that only chance explains nothing counts.
-std::int64_t on_grid(const Candidate& candidate, std::span<const float> unit, StoredPrecision precision, Magnitudes& magnitudes) {
+std::int64_t on_grid(const Candidate& candidate, std::span<const float> unit, StoredPrecision precision,
+                     Magnitudes& magnitudes) {
   collect_magnitudes(unit, precision, magnitudes);
   const std::int64_t zeros = std::count(unit.begin(), unit.end(), 0.0f);
   const bool binary = candidate.grid == Grid::binary;
   if (candidate.unit == 0)
-    return static_cast<std::int64_t>(count_on_grid(magnitudes, max_code(candidate.grid), candidate.score.scale)) + (binary ? 0 : zeros);
+    return static_cast<std::int64_t>(count_on_grid(magnitudes, max_code(candidate.grid), candidate.score.scale)) +
+           (binary ? 0 : zeros);
   const Unit found{fit_grid(magnitudes, max_code(candidate.grid)).hits, binary ? unit.size() : magnitudes.size()};
   if (!Search::counts(found, candidate.score.threshold)) return 0;
   return static_cast<std::int64_t>(found.hits) + (binary ? 0 : zeros);
 }
 
-Count count_all(const TensorView& tensor, const Layout& layout, const std::optional<Candidate>& candidate, StoredPrecision precision,
-                std::size_t threads) {
+Count count_all(const TensorView& tensor, const Layout& layout, const std::optional<Candidate>& candidate,
+                StoredPrecision precision, std::size_t threads) {
   // A unit never lies in two blocks.
   const std::size_t piece = candidate && candidate->unit ? candidate->unit : 1;
   const std::size_t total = layout.rows * layout.columns;
@@ -367,10 +391,11 @@ Result<TensorLevels> find_levels(const TensorView& tensor, std::size_t threads) 
   levels.not_finite = count.not_finite;
   if (candidate) {
     const std::size_t unit = candidate->unit;
-    const Granularity granularity = unit == 0                                         ? Granularity::tensor
+    const Granularity granularity = unit == 0                                   ? Granularity::tensor
                                     : unit == layout.columns && layout.rows > 1 ? Granularity::row
-                                                                                      : Granularity::group;
-    levels.finding = LevelsFinding{candidate->grid, granularity, unit ? static_cast<std::int64_t>(unit) : levels.weights, count.on_grid};
+                                                                                : Granularity::group;
+    levels.finding = LevelsFinding{candidate->grid, granularity,
+                                   unit ? static_cast<std::int64_t>(unit) : levels.weights, count.on_grid};
   }
   return levels;
 }
@@ -388,7 +413,8 @@ std::vector<GridShare> grid_shares(std::span<const TensorLevels> tensors) {
   for (const Grid grid : kAllGrids) {
     GridShare entry{grid, 0, 0};
     for (const TensorLevels& tensor : tensors)
-      if (tensor.finding && max_code(tensor.finding->grid) <= max_code(grid) && level_count(tensor.finding->grid) <= level_count(grid))
+      if (tensor.finding && max_code(tensor.finding->grid) <= max_code(grid) &&
+          level_count(tensor.finding->grid) <= level_count(grid))
         entry.weights += tensor.finding->on_grid;
     entry.share = total ? static_cast<double>(entry.weights) / static_cast<double>(total) : 0.0;
     shares.push_back(entry);

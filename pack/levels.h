@@ -17,8 +17,8 @@ namespace par5 {
 struct LevelsFinding {
   Grid grid = Grid::ternary;
   Granularity granularity = Granularity::tensor;
-  std::int64_t group = 0;     // weights of one scale: the found group, the row's length, or the tensor's weights
-  std::int64_t on_grid = 0;   // weights that lie on the grid
+  std::int64_t group = 0;    // weights of one scale: the found group, the row's length, or the tensor's weights
+  std::int64_t on_grid = 0;  // weights that lie on the grid
 };
 
 struct TensorLevels {
@@ -30,14 +30,16 @@ struct TensorLevels {
   bool constant = false;  // all weights are equal: on every grid, which says nothing
   std::optional<LevelsFinding> finding;
 
-  double share() const { return finding && weights ? static_cast<double>(finding->on_grid) / static_cast<double>(weights) : 0.0; }
+  double share() const {
+    return finding && weights ? static_cast<double>(finding->on_grid) / static_cast<double>(weights) : 0.0;
+  }
 };
 
-// The cheapest grid and granularity (bits per weight, 16-bit scales included) that explains all weights or, where only a
-// part of at least 4,096 lies on a grid (an eighth or more, up to int4), as many as any other does. Groups are divisors of the row's
-// length, 8 or more (32 or more for a part). "Explains" means beyond chance: the same search is made on the same weights,
-// each shaken by up to three in a hundred and rounded again to the stored type, and what it finds there is taken off. Integer tensors
-// have no finding. Memory: some megabytes beside the view, whatever its size.
+// The cheapest grid and granularity (bits per weight, 16-bit scales included) that explains all weights or, where only
+// a part of at least 4,096 lies on a grid (an eighth or more, up to int4), as many as any other does. Groups are
+// divisors of the row's length, 8 or more (32 or more for a part). "Explains" means beyond chance: the same search is
+// made on the same weights, each shaken by up to three in a hundred and rounded again to the stored type, and what it
+// finds there is taken off. Integer tensors have no finding. Memory: some megabytes beside the view, whatever its size.
 Result<TensorLevels> find_levels(const TensorView& tensor, std::size_t threads = 1);
 
 // Share of all weights that lie on a grid or on one inside it (binary in ternary in quinary …), over tensors of

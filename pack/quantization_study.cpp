@@ -24,8 +24,10 @@ double packed_bits_per_weight(Grid grid) {
 }
 
 float scale_of(const QuantizerKernels& kernels, std::span<const float> weights, const StudySetting& setting) {
-  const float scale = setting.rule == ScaleRule::absmax ? std::bit_cast<float>(kernels.absolute_max_bits(weights.data(), weights.size())) / static_cast<float>(max_code(setting.grid))
-                                                        : kernels.absolute_sum(weights.data(), weights.size()) / static_cast<float>(weights.size());
+  const float scale = setting.rule == ScaleRule::absmax
+                          ? std::bit_cast<float>(kernels.absolute_max_bits(weights.data(), weights.size())) /
+                                static_cast<float>(max_code(setting.grid))
+                          : kernels.absolute_sum(weights.data(), weights.size()) / static_cast<float>(weights.size());
   return round_to_half(std::max(scale, 0x1p-24f));
 }
 
@@ -59,12 +61,18 @@ double StudyResult::mse() const { return weights ? error / static_cast<double>(w
 double StudyResult::cosine() const { return signal > 0 && quantized > 0 ? product / std::sqrt(signal * quantized) : 1; }
 double StudyResult::snr_db() const { return 10 * std::log10(signal / error); }
 double StudyResult::entropy_per_weight() const { return weights ? entropy_bits / static_cast<double>(weights) : 0; }
-double StudyResult::bits_per_weight() const { return weights ? (entropy_bits + kScaleBits * static_cast<double>(scales)) / static_cast<double>(weights) : 0; }
+double StudyResult::bits_per_weight() const {
+  return weights ? (entropy_bits + kScaleBits * static_cast<double>(scales)) / static_cast<double>(weights) : 0;
+}
 double StudyResult::db_per_bit() const { return snr_db() / bits_per_weight(); }
-double StudyResult::packed_bytes_per_weight() const { return weights ? (packed_bits + kScaleBits * static_cast<double>(scales)) / 8 / static_cast<double>(weights) : 0; }
+double StudyResult::packed_bytes_per_weight() const {
+  return weights ? (packed_bits + kScaleBits * static_cast<double>(scales)) / 8 / static_cast<double>(weights) : 0;
+}
 
-Result<StudyResult> study_tensor(const std::string& name, std::size_t rows, std::size_t columns, std::span<const float> weights, const StudySetting& setting) {
-  if (weights.size() != rows * columns) return internal_error("tensor '" + name + "' does not have the weights that its shape needs");
+Result<StudyResult> study_tensor(const std::string& name, std::size_t rows, std::size_t columns,
+                                 std::span<const float> weights, const StudySetting& setting) {
+  if (weights.size() != rows * columns)
+    return internal_error("tensor '" + name + "' does not have the weights that its shape needs");
   static const QuantizerKernels kernels = fast_quantizer_kernels();
   const int limit = setting.grid == Grid::binary ? 0 : max_code(setting.grid);
   // Units of whole rows, or pieces of one.
@@ -78,7 +86,9 @@ Result<StudyResult> study_tensor(const std::string& name, std::size_t rows, std:
     for (std::size_t at = 0; at < line; at += unit) {
       const auto piece = weights.subspan(start + at, std::min(unit, line - at));
       const float scale = scale_of(kernels, piece, setting);
-      if (!std::isfinite(scale)) return bad_data("tensor '" + name + "' holds a weight that is not finite, or too large for an fp16 scale", {}, std::nullopt, name);
+      if (!std::isfinite(scale))
+        return bad_data("tensor '" + name + "' holds a weight that is not finite, or too large for an fp16 scale", {},
+                        std::nullopt, name);
       kernels.encode(piece.data(), piece.size(), scale, limit, codes.data());
       ++result.scales;
       for (std::size_t i = 0; i < piece.size(); ++i) {
@@ -97,12 +107,14 @@ Result<StudyResult> study_tensor(const std::string& name, std::size_t rows, std:
 
 std::string layer_kind(std::string_view tensor_name) {
   const auto has = [&](std::initializer_list<std::string_view> parts) {
-    return std::any_of(parts.begin(), parts.end(), [&](std::string_view part) { return tensor_name.find(part) != std::string_view::npos; });
+    return std::any_of(parts.begin(), parts.end(),
+                       [&](std::string_view part) { return tensor_name.find(part) != std::string_view::npos; });
   };
   if (has({"emb", "wte", "wpe", "lm_head"})) return "embedding";
   const bool mlp = has({"mlp", "ffn", "feed_forward"});
   if (mlp) return has({"proj.", "down", "w2", "fc2"}) && !has({"up_proj", "gate_proj"}) ? "mlp output" : "mlp input";
-  if (has({"attn", "attention"})) return has({"c_proj", "attn.proj", "o_proj", "out_proj", "wo."}) ? "attention output" : "attention input";
+  if (has({"attn", "attention"}))
+    return has({"c_proj", "attn.proj", "o_proj", "out_proj", "wo."}) ? "attention output" : "attention input";
   return "other";
 }
 

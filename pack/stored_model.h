@@ -46,8 +46,8 @@ Result<StoredTensor> store_tensor(const TensorSpec& spec, std::span<const float>
                                   const QuantizerConfig& quantizer, std::size_t threads = 1,
                                   std::span<const float> corrections = {});
 
-// The same values as store_tensor(…)->values() with fp16 scales, without keeping codes: training's forward weights. `out`
-// has the size of `values`; after an error it holds nothing of use.
+// The same values as store_tensor(…)->values() with fp16 scales, without keeping codes: training's forward weights.
+// `out` has the size of `values`; after an error it holds nothing of use.
 Status round_to_storage(const TensorSpec& spec, std::span<const float> values, const QuantizerConfig& quantizer,
                         std::span<float> out);
 

@@ -18,28 +18,38 @@ std::string coordinate(double value) {
 
 class Svg {
  public:
-  Svg(double width, double height, const std::string& title, const std::string& description, const std::string& style_class) {
-    out_ = "<svg class=\"" + style_class + "\" viewBox=\"0 0 " + coordinate(width) + " " + coordinate(height) + "\" role=\"img\"><title>" + escaped(title) + "</title><desc>" +
-           escaped(description) + "</desc>";
+  Svg(double width, double height, const std::string& title, const std::string& description,
+      const std::string& style_class) {
+    out_ = "<svg class=\"" + style_class + "\" viewBox=\"0 0 " + coordinate(width) + " " + coordinate(height) +
+           "\" role=\"img\"><title>" + escaped(title) + "</title><desc>" + escaped(description) + "</desc>";
   }
   void line(double x1, double y1, double x2, double y2, const std::string& style_class) {
-    out_ += "<line x1=\"" + coordinate(x1) + "\" y1=\"" + coordinate(y1) + "\" x2=\"" + coordinate(x2) + "\" y2=\"" + coordinate(y2) + "\" class=\"" + style_class + "\"/>";
+    out_ += "<line x1=\"" + coordinate(x1) + "\" y1=\"" + coordinate(y1) + "\" x2=\"" + coordinate(x2) + "\" y2=\"" +
+            coordinate(y2) + "\" class=\"" + style_class + "\"/>";
   }
-  void rectangle(double x, double y, double width, double height, const std::string& style_class, const std::string& title = {}) {
-    out_ += "<rect x=\"" + coordinate(x) + "\" y=\"" + coordinate(y) + "\" width=\"" + coordinate(std::max(0.0, width)) + "\" height=\"" + coordinate(std::max(0.0, height)) +
-            "\" class=\"" + style_class + (title.empty() ? "\"/>" : "\"><title>" + escaped(title) + "</title></rect>");
+  void rectangle(double x, double y, double width, double height, const std::string& style_class,
+                 const std::string& title = {}) {
+    out_ += "<rect x=\"" + coordinate(x) + "\" y=\"" + coordinate(y) + "\" width=\"" +
+            coordinate(std::max(0.0, width)) + "\" height=\"" + coordinate(std::max(0.0, height)) + "\" class=\"" +
+            style_class + (title.empty() ? "\"/>" : "\"><title>" + escaped(title) + "</title></rect>");
   }
   void circle(double x, double y, double radius, const std::string& style_class) {
-    out_ += "<circle cx=\"" + coordinate(x) + "\" cy=\"" + coordinate(y) + "\" r=\"" + coordinate(radius) + "\" class=\"" + style_class + "\"/>";
+    out_ += "<circle cx=\"" + coordinate(x) + "\" cy=\"" + coordinate(y) + "\" r=\"" + coordinate(radius) +
+            "\" class=\"" + style_class + "\"/>";
   }
   // anchor: start, middle, end
-  void text(double x, double y, const std::string& anchor, const std::string& text, const std::string& style_class = "label") {
-    out_ += "<text x=\"" + coordinate(x) + "\" y=\"" + coordinate(y) + "\" text-anchor=\"" + anchor + "\" class=\"" + style_class + "\">" + escaped(text) + "</text>";
+  void text(double x, double y, const std::string& anchor, const std::string& text,
+            const std::string& style_class = "label") {
+    out_ += "<text x=\"" + coordinate(x) + "\" y=\"" + coordinate(y) + "\" text-anchor=\"" + anchor + "\" class=\"" +
+            style_class + "\">" + escaped(text) + "</text>";
   }
   void vertical_text(double x, double y, const std::string& text) {
-    out_ += "<text transform=\"translate(" + coordinate(x) + " " + coordinate(y) + ") rotate(-90)\" text-anchor=\"middle\" class=\"label\">" + escaped(text) + "</text>";
+    out_ += "<text transform=\"translate(" + coordinate(x) + " " + coordinate(y) +
+            ") rotate(-90)\" text-anchor=\"middle\" class=\"label\">" + escaped(text) + "</text>";
   }
-  void path(const std::string& d, const std::string& style_class) { out_ += "<path d=\"" + d + "\" class=\"" + style_class + "\"/>"; }
+  void path(const std::string& d, const std::string& style_class) {
+    out_ += "<path d=\"" + d + "\" class=\"" + style_class + "\"/>";
+  }
   std::string finish() { return out_ + "</svg>"; }
 
  private:
@@ -47,8 +57,8 @@ class Svg {
 };
 
 struct Axis {
-  double low = 0, high = 1;    // of the data
-  double from = 0, to = 1;     // of the drawing
+  double low = 0, high = 1;  // of the data
+  double from = 0, to = 1;   // of the drawing
   double at(double value) const { return from + (value - low) / (high - low) * (to - from); }
 };
 
@@ -63,7 +73,9 @@ void fit(Axis& axis, double low, double high) {
   axis.high = high;
 }
 
-double tick_step(const std::vector<double>& values) { return values.size() > 1 ? values[1] - values[0] : std::fabs(values.empty() ? 1 : values[0]); }
+double tick_step(const std::vector<double>& values) {
+  return values.size() > 1 ? values[1] - values[0] : std::fabs(values.empty() ? 1 : values[0]);
+}
 
 }  // namespace
 
@@ -71,11 +83,21 @@ std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
       default:
         if (static_cast<unsigned char>(c) >= 0x20 || c == '\n') out += c;
     }
@@ -157,7 +179,8 @@ std::string draw(const DotChart& chart) {
     const DotRow& row = chart.rows[i];
     const double y = kTop + kRow * (static_cast<double>(i) + 0.5);
     svg.text(kLeft - 10, y + 4, "end", row.label);
-    if (row.half_width > 0) svg.line(x.at(row.value - row.half_width), y, x.at(row.value + row.half_width), y, "interval");
+    if (row.half_width > 0)
+      svg.line(x.at(row.value - row.half_width), y, x.at(row.value + row.half_width), y, "interval");
     svg.circle(x.at(row.value), y, 4.5, row.muted ? "dot muted" : "dot c0");
     svg.text(kWidth - kRight + 12, y + 4, "start", row.text, "value");
   }
@@ -166,7 +189,8 @@ std::string draw(const DotChart& chart) {
 
 std::string draw(const Histogram& histogram) {
   const double bars = static_cast<double>(histogram.shares.size());
-  const double width = histogram.small ? 150 : std::max(300.0, 64 * std::min(bars, 15.0)), height = histogram.small ? 74 : 200;
+  const double width = histogram.small ? 150 : std::max(300.0, 64 * std::min(bars, 15.0)),
+               height = histogram.small ? 74 : 200;
   const double top = histogram.small ? 4 : 20, bottom = histogram.small ? 15 : 24, slot = width / bars;
   Svg svg(width, height, histogram.title, histogram.description, histogram.small ? "histogram small" : "histogram");
   double most = 1e-9;
@@ -177,10 +201,14 @@ std::string draw(const Histogram& histogram) {
   const std::size_t every = static_cast<std::size_t>(std::ceil(bars / (histogram.small ? 9 : 16)));
   for (std::size_t i = 0; i < histogram.shares.size(); ++i) {
     const double x = slot * (static_cast<double>(i) + 0.5), share = histogram.shares[i];
-    svg.rectangle(x - 0.39 * slot, base - share * unit, 0.78 * slot, share * unit, "bar", histogram.labels[i] + ": " + fixed(100 * share, 2) + " %");
-    if (i < histogram.expected.size()) svg.line(x - 0.45 * slot, base - histogram.expected[i] * unit, x + 0.45 * slot, base - histogram.expected[i] * unit, "mark");
+    svg.rectangle(x - 0.39 * slot, base - share * unit, 0.78 * slot, share * unit, "bar",
+                  histogram.labels[i] + ": " + fixed(100 * share, 2) + " %");
+    if (i < histogram.expected.size())
+      svg.line(x - 0.45 * slot, base - histogram.expected[i] * unit, x + 0.45 * slot,
+               base - histogram.expected[i] * unit, "mark");
     if (i % every == 0) svg.text(x, height - (histogram.small ? 3 : 7), "middle", histogram.labels[i]);
-    if (!histogram.small && bars <= 9) svg.text(x, base - share * unit - 6, "middle", fixed(100 * share, 1) + " %", "value");
+    if (!histogram.small && bars <= 9)
+      svg.text(x, base - share * unit - 6, "middle", fixed(100 * share, 1) + " %", "value");
   }
   svg.line(0, base, width, base, "axis");
   return svg.finish();
@@ -196,21 +224,28 @@ std::string draw(const HeatStrip& strip) {
   if (sorted.empty()) return {};
   std::sort(sorted.begin(), sorted.end());
   const std::size_t margin = sorted.size() / 50;
-  const double low = sorted[margin], high = sorted[sorted.size() - 1 - margin], most = strip.counts.empty() ? 0 : *std::max_element(strip.counts.begin(), strip.counts.end());
-  const double counts_top = kTop + kStrip + 6, counts_height = most > 0 ? kCounts : 0, base = counts_top + counts_height, slot = kWidth / static_cast<double>(strip.values.size());
+  const double low = sorted[margin], high = sorted[sorted.size() - 1 - margin],
+               most = strip.counts.empty() ? 0 : *std::max_element(strip.counts.begin(), strip.counts.end());
+  const double counts_top = kTop + kStrip + 6, counts_height = most > 0 ? kCounts : 0,
+               base = counts_top + counts_height, slot = kWidth / static_cast<double>(strip.values.size());
   Svg svg(kWidth, base + 58, strip.title, strip.description, "chart");
   for (std::size_t i = 0; i < strip.values.size(); ++i) {
     const double value = strip.values[i], x = slot * static_cast<double>(i);
     if (std::isfinite(value)) {
       const double place = high > low ? (value - low) / (high - low) : 0.5;
-      svg.rectangle(x, kTop, slot, kStrip, "h" + std::to_string(std::clamp(static_cast<int>(place * kShades), 0, kShades - 1)), strip.titles[i]);
+      svg.rectangle(x, kTop, slot, kStrip,
+                    "h" + std::to_string(std::clamp(static_cast<int>(place * kShades), 0, kShades - 1)),
+                    strip.titles[i]);
     }
-    if (most > 0 && strip.counts[i] > 0) svg.rectangle(x, base - counts_height * strip.counts[i] / most, std::max(slot - 0.5, 0.5), counts_height * strip.counts[i] / most, "bar");
+    if (most > 0 && strip.counts[i] > 0)
+      svg.rectangle(x, base - counts_height * strip.counts[i] / most, std::max(slot - 0.5, 0.5),
+                    counts_height * strip.counts[i] / most, "bar");
   }
   svg.line(0, base, kWidth, base, "axis");
   svg.text(0, base + 16, "start", strip.x_label);
   if (most > 0) svg.text(kWidth, base + 16, "end", strip.count_label + ", at most " + tick_text(most, 1));
-  for (int shade = 0; shade < kShades; ++shade) svg.rectangle(24.0 * shade, base + 28, 24, 12, "h" + std::to_string(shade));
+  for (int shade = 0; shade < kShades; ++shade)
+    svg.rectangle(24.0 * shade, base + 28, 24, 12, "h" + std::to_string(shade));
   svg.text(0, base + 54, "start", fixed(low, 3));
   svg.text(24.0 * kShades, base + 54, "end", fixed(high, 3));
   svg.text(24.0 * kShades + 10, base + 38, "start", strip.unit);
@@ -225,11 +260,14 @@ std::string standalone(const std::string& svg) {
 }
 
 std::string bar(const std::vector<double>& parts, double whole, const std::string& title) {
-  std::string out = "<svg class=\"sizebar\" viewBox=\"0 0 100 10\" preserveAspectRatio=\"none\" role=\"img\"><title>" + escaped(title) + "</title>";
+  std::string out = "<svg class=\"sizebar\" viewBox=\"0 0 100 10\" preserveAspectRatio=\"none\" role=\"img\"><title>" +
+                    escaped(title) + "</title>";
   double x = 0;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const double width = whole > 0 ? 100 * parts[i] / whole : 0;
-    if (width > 0) out += "<rect x=\"" + fixed(x, 2) + "\" y=\"0\" width=\"" + fixed(width, 2) + "\" height=\"10\" class=\"part p" + std::to_string(i) + "\"/>";
+    if (width > 0)
+      out += "<rect x=\"" + fixed(x, 2) + "\" y=\"0\" width=\"" + fixed(width, 2) + "\" height=\"10\" class=\"part p" +
+             std::to_string(i) + "\"/>";
     x += width;
   }
   return out + "</svg>";

@@ -1,5 +1,5 @@
-// Charts as inline SVG. Colours are CSS classes of the page, so that light, dark and print each have their own; every chart
-// has a title and a description for those who do not see it.
+// Charts as inline SVG. Colours are CSS classes of the page, so that light, dark and print each have their own; every
+// chart has a title and a description for those who do not see it.
 #pragma once
 
 #include <string>
@@ -31,8 +31,8 @@ struct DotRow {
   std::string label;
   double value = 0;
   double half_width = 0;
-  std::string text;     // printed at the right
-  bool muted = false;   // for reference values
+  std::string text;    // printed at the right
+  bool muted = false;  // for reference values
 };
 struct DotChart {
   std::string title, description;
@@ -45,13 +45,14 @@ std::string draw(const DotChart& chart);
 struct Histogram {
   std::string title, description;
   std::vector<std::string> labels;
-  std::vector<double> shares;    // sum to 1
+  std::vector<double> shares;  // sum to 1
   std::vector<double> expected;
-  bool small = false;            // without labels of the bars' heights
+  bool small = false;  // without labels of the bars' heights
 };
 std::string draw(const Histogram& histogram);
 
-// A row of fields from left to right, darker for higher values, with a legend of nine shades; bars below them for counts.
+// A row of fields from left to right, darker for higher values, with a legend of nine shades; bars below them for
+// counts.
 struct HeatStrip {
   std::string title, description;
   std::string x_label;

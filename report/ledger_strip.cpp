@@ -12,15 +12,18 @@ namespace {
 
 constexpr std::int64_t kCells = 240;
 
-// Adds a block's scores to the cells. Places and counts come from the file: what lies outside is left out, the audit names it.
-void add_block(const LedgerBlock& block, std::int64_t targets, std::vector<LedgerCell>& cells, std::int64_t& last_scored) {
+// Adds a block's scores to the cells. Places and counts come from the file: what lies outside is left out, the audit
+// names it.
+void add_block(const LedgerBlock& block, std::int64_t targets, std::vector<LedgerCell>& cells,
+               std::int64_t& last_scored) {
   const auto count = static_cast<std::int64_t>(cells.size());
   const auto cell_of = [&](std::int64_t target) { return static_cast<std::size_t>((target - 1) * count / targets); };
   std::size_t at = 0;
   for (const LedgerEvent& event : block.events) {
     if (event.kind == LedgerEvent::Kind::learnt && last_scored > 0) ++cells[cell_of(last_scored)].updates;
     if (event.kind != LedgerEvent::Kind::scored) continue;
-    for (std::int64_t target = event.first_target; target < event.end_target && at < block.units.size(); ++target, ++at) {
+    for (std::int64_t target = event.first_target; target < event.end_target && at < block.units.size();
+         ++target, ++at) {
       if (target < 1 || target > targets) continue;
       LedgerCell& cell = cells[cell_of(target)];
       cell.units += block.units[at];
@@ -34,7 +37,8 @@ void add_block(const LedgerBlock& block, std::int64_t targets, std::vector<Ledge
 
 bool is_ledger(const std::string& path) {
   const auto file = MappedFile::open(path);
-  return file && file->bytes().size() >= kLedgerMagic.size() && std::memcmp(file->bytes().data(), kLedgerMagic.data(), kLedgerMagic.size()) == 0;
+  return file && file->bytes().size() >= kLedgerMagic.size() &&
+         std::memcmp(file->bytes().data(), kLedgerMagic.data(), kLedgerMagic.size()) == 0;
 }
 
 Result<LedgerStrip> read_ledger_strip(const std::string& path) {

@@ -21,7 +21,7 @@ struct LedgerCell {
 struct LedgerStrip {
   std::string name;  // last part of the path
   LedgerDeclaration declaration;
-  LedgerClaim found;  // summed from the blocks
+  LedgerClaim found;                           // summed from the blocks
   std::string verdict, first_violation, head;  // of the offline audit
   std::vector<LedgerCell> cells;               // in the order of the text, at most 240
 };

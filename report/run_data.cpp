@@ -55,7 +55,8 @@ Status read_model(const std::string& path, RunData& run) {
     if (!quantized) continue;
     const Grid grid = quantized->quantizer.grid;
     const LevelStatistics statistics = level_statistics(grid, quantized->codes);
-    run.levels.push_back({tensor.spec.name, statistics.histogram, -max_code(grid), grid == Grid::binary ? 2 : 1, statistics.zero_share});
+    run.levels.push_back(
+        {tensor.spec.name, statistics.histogram, -max_code(grid), grid == Grid::binary ? 2 : 1, statistics.zero_share});
   }
   return {};
 }
@@ -64,7 +65,8 @@ void read_rows(const Json& report, std::vector<EvalRow>& rows) {
   const auto add = [&](const Json& row, const std::string& name) {
     const auto bpb = row.is_object() ? number(row, "bpb") : std::nullopt;
     if (bpb && std::isfinite(*bpb))
-      rows.push_back({name.empty() ? "evaluation" : name, *bpb, number(row, "nats_per_token"), number(row, "mode_seconds"), text_of(row, "against"), number(row, "difference"),
+      rows.push_back({name.empty() ? "evaluation" : name, *bpb, number(row, "nats_per_token"),
+                      number(row, "mode_seconds"), text_of(row, "against"), number(row, "difference"),
                       number(row, "difference_low"), number(row, "difference_high")});
   };
   for (const char* list : {"rows", "baselines"})
@@ -79,7 +81,8 @@ void read_audit(const Json& report, RunData& run) {
   if (const auto total = number(report, "total_bytes")) run.total_bytes = static_cast<std::int64_t>(*total);
   if (const auto checks = report.find("checks"); checks != report.end() && checks->is_array())
     for (const Json& check : *checks)
-      if (check.is_object()) run.audit.push_back({text_of(check, "id"), text_of(check, "verdict"), text_of(check, "evidence")});
+      if (check.is_object())
+        run.audit.push_back({text_of(check, "id"), text_of(check, "verdict"), text_of(check, "evidence")});
 }
 
 RunData named(const std::string& path) {
@@ -103,13 +106,17 @@ Result<RunData> read_run_folder(const std::string& path) {
     P5_TRY(run.facts, read_json(in("run.json")));
   }
   if (file_exists(in("metrics.jsonl"))) P5_OK(read_metrics(in("metrics.jsonl"), run));
-  if (file_exists(in("model.par5"))) P5_OK(read_model(in("model.par5"), run));
-  else run.missing.push_back("no artifact: par5 pack " + in("model.safetensors") + " -o " + in("model.par5"));
+  if (file_exists(in("model.par5")))
+    P5_OK(read_model(in("model.par5"), run));
+  else
+    run.missing.push_back("no artifact: par5 pack " + in("model.safetensors") + " -o " + in("model.par5"));
   if (file_exists(in("eval.json"))) {
     P5_TRY(const Json report, read_json(in("eval.json")));
     read_rows(report, run.evaluation);
   }
-  if (run.evaluation.empty()) run.missing.push_back("no evaluation: par5 eval " + in("model.par5") + " --data VAL --ladder --json >" + in("eval.json"));
+  if (run.evaluation.empty())
+    run.missing.push_back("no evaluation: par5 eval " + in("model.par5") + " --data VAL --ladder --json >" +
+                          in("eval.json"));
   P5_TRY(const auto names, list_folder(path));
   for (const std::string& name : names)
     if (name.ends_with(".ledger")) {
@@ -162,7 +169,10 @@ Result<std::vector<RunData>> read_runs(const std::string& path) {
         P5_TRY(auto run, read_run_folder(inner));
         runs.push_back(std::move(run));
       }
-    if (runs.empty()) return bad_data("there is no run in the folder '" + path + "' (no config.toml, metrics.jsonl, model.par5 or eval.json)", path);
+    if (runs.empty())
+      return bad_data(
+          "there is no run in the folder '" + path + "' (no config.toml, metrics.jsonl, model.par5 or eval.json)",
+          path);
     return runs;
   }
   RunData run = named(path);
@@ -170,7 +180,8 @@ Result<std::vector<RunData>> read_runs(const std::string& path) {
     P5_TRY(const Json report, read_json(path));
     read_rows(report, run.evaluation);
     read_audit(report, run);
-    if (run.evaluation.empty() && run.audit.empty()) return bad_data("'" + path + "' is neither an eval report nor an audit", path);
+    if (run.evaluation.empty() && run.audit.empty())
+      return bad_data("'" + path + "' is neither an eval report nor an audit", path);
   } else if (is_ledger(path)) {
     P5_TRY(auto strip, read_ledger_strip(path));
     run.ledgers.push_back(std::move(strip));

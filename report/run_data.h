@@ -19,7 +19,7 @@ struct LevelHistogram {
   std::string tensor;
   std::vector<std::uint64_t> counts;  // from the lowest code to the highest
   int lowest_code = 0;
-  int step = 1;                       // 2 for binary, which has no 0
+  int step = 1;  // 2 for binary, which has no 0
   double zero_share = 0;
 };
 
@@ -41,8 +41,8 @@ struct RunData {
   std::string name;  // last part of the path
   std::string path;
   std::map<std::string, std::string> config;
-  nlohmann::ordered_json facts;                                     // run.json
-  std::map<std::string, std::vector<SeriesPoint>> curves;           // "loss", "val_bpb", "lr", "zero_share", … by step
+  nlohmann::ordered_json facts;                            // run.json
+  std::map<std::string, std::vector<SeriesPoint>> curves;  // "loss", "val_bpb", "lr", "zero_share", … by step
   std::optional<double> train_seconds, tokens;
   std::optional<ArtifactReport> artifact;
   std::vector<LevelHistogram> levels;
@@ -58,8 +58,8 @@ struct RunData {
   const EvalRow* row(const std::string& mode) const;
 };
 
-// A run folder, an artifact, a score ledger or an eval or audit report; a folder of run folders gives each of them, by name. bad_data where there
-// is nothing to report on.
+// A run folder, an artifact, a score ledger or an eval or audit report; a folder of run folders gives each of them, by
+// name. bad_data where there is nothing to report on.
 Result<std::vector<RunData>> read_runs(const std::string& path);
 
 }  // namespace par5

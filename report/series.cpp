@@ -9,7 +9,8 @@ namespace par5 {
 
 std::vector<EnvelopePoint> envelope(const std::vector<SeriesPoint>& series, std::size_t most) {
   std::vector<SeriesPoint> finite;
-  std::copy_if(series.begin(), series.end(), std::back_inserter(finite), [](const SeriesPoint& point) { return std::isfinite(point.x) && std::isfinite(point.y); });
+  std::copy_if(series.begin(), series.end(), std::back_inserter(finite),
+               [](const SeriesPoint& point) { return std::isfinite(point.x) && std::isfinite(point.y); });
   std::vector<EnvelopePoint> out;
   const std::size_t stretches = std::min(most, finite.size());
   for (std::size_t i = 0; i < stretches; ++i) {
@@ -35,13 +36,15 @@ std::vector<double> ticks(double low, double high, int count) {
   const double step = power * (factor < 1.5 ? 1 : factor < 3.5 ? 2 : factor < 7.5 ? 5 : 10);
   std::vector<double> out;
   // Indices, so that errors do not add up.
-  for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) out.push_back(i == 0 ? 0 : i * step);
+  for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i)
+    out.push_back(i == 0 ? 0 : i * step);
   return out;
 }
 
 std::string tick_text(double value, double step) {
   const int digits = step >= 1 ? 0 : std::min(9, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
-  return digits == 0 && std::fabs(value) < 9e15 ? grouped(static_cast<std::int64_t>(std::llround(value))) : fixed(value, digits);
+  return digits == 0 && std::fabs(value) < 9e15 ? grouped(static_cast<std::int64_t>(std::llround(value)))
+                                                : fixed(value, digits);
 }
 
 }  // namespace par5

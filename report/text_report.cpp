@@ -22,7 +22,8 @@ void append_evaluation(const RunData& run, std::string& text) {
     if (row.low && row.high) text += ", 95 % by document [" + fixed(*row.low, 6) + ", " + fixed(*row.high, 6) + "]";
     text += "\n";
   }
-  for (const EvalRow& row : run.baselines) text += "  " + pad(row.mode, 20) + fixed(row.bpb, 8) + " bpb  (compressor)\n";
+  for (const EvalRow& row : run.baselines)
+    text += "  " + pad(row.mode, 20) + fixed(row.bpb, 8) + " bpb  (compressor)\n";
 }
 
 void append_training(const RunData& run, std::string& text) {
@@ -30,7 +31,8 @@ void append_training(const RunData& run, std::string& text) {
     const auto found = run.curves.find(key);
     if (found == run.curves.end() || found->second.empty()) continue;
     const auto& [first, last] = std::pair{found->second.front(), found->second.back()};
-    text += "  " + pad(key, 20) + shortest(first.y) + " at step " + count(first.x) + ", " + shortest(last.y) + " at step " + count(last.x) + "\n";
+    text += "  " + pad(key, 20) + shortest(first.y) + " at step " + count(first.x) + ", " + shortest(last.y) +
+            " at step " + count(last.x) + "\n";
   }
   if (run.tokens) text += "  " + pad("tokens", 20) + count(*run.tokens) + "\n";
   if (run.train_seconds) text += "  " + pad("time", 20) + duration(*run.train_seconds) + "\n";
@@ -39,8 +41,12 @@ void append_training(const RunData& run, std::string& text) {
 void append_artifact(const RunData& run, std::string& text) {
   const ArtifactReport& report = *run.artifact;
   text += "artifact, " + count(static_cast<double>(report.file_bytes)) + " bytes\n";
-  for (const auto& [name, bytes] : {std::pair{"quantised weights", report.quantised_bytes}, {"fp8 and fp16 tensors", report.float_bytes}, {"scales", report.scale_bytes},
-                                    {"tokenizer", report.tokenizer_bytes}, {"metadata", report.metadata_bytes}, {"checksums", report.checksum_bytes}})
+  for (const auto& [name, bytes] : {std::pair{"quantised weights", report.quantised_bytes},
+                                    {"fp8 and fp16 tensors", report.float_bytes},
+                                    {"scales", report.scale_bytes},
+                                    {"tokenizer", report.tokenizer_bytes},
+                                    {"metadata", report.metadata_bytes},
+                                    {"checksums", report.checksum_bytes}})
     text += "  " + pad(count(static_cast<double>(bytes)), 12, true) + "  " + name + "\n";
   for (const TensorReport& tensor : report.tensors) {
     std::uint64_t bytes = 0;
@@ -57,8 +63,10 @@ void append_artifact(const RunData& run, std::string& text) {
     }
   text += "levels of all quantised weights\n";
   for (std::size_t i = 0; i < counts.size() && total; ++i)
-    text += "  " + pad(std::to_string(run.levels.front().lowest_code + static_cast<int>(i) * run.levels.front().step), 5, true) + "  " +
-            pad(fixed(100 * static_cast<double>(counts[i]) / static_cast<double>(total), 2) + " %", 9, true) + "\n";
+    text +=
+        "  " +
+        pad(std::to_string(run.levels.front().lowest_code + static_cast<int>(i) * run.levels.front().step), 5, true) +
+        "  " + pad(fixed(100 * static_cast<double>(counts[i]) / static_cast<double>(total), 2) + " %", 9, true) + "\n";
 }
 
 }  // namespace
@@ -71,8 +79,11 @@ std::string report_text(const std::vector<RunData>& runs) {
     if (!run.evaluation.empty()) text += "evaluation\n";
     append_evaluation(run, text);
     for (const LedgerStrip& ledger : run.ledgers)
-      text += "ledger " + ledger.name + ": " + ledger.verdict + " (" + ledger.declaration.mode + ", " + count(static_cast<double>(ledger.found.targets)) + " targets, " + count(static_cast<double>(ledger.found.updates)) + " updates, " +
-              (ledger.found.bytes > 0 ? fixed(ledger.found.bpb(), 8) + " bpb" : "no bytes") + ")" + (ledger.first_violation.empty() ? "" : "; " + ledger.first_violation) + "\n";
+      text += "ledger " + ledger.name + ": " + ledger.verdict + " (" + ledger.declaration.mode + ", " +
+              count(static_cast<double>(ledger.found.targets)) + " targets, " +
+              count(static_cast<double>(ledger.found.updates)) + " updates, " +
+              (ledger.found.bytes > 0 ? fixed(ledger.found.bpb(), 8) + " bpb" : "no bytes") + ")" +
+              (ledger.first_violation.empty() ? "" : "; " + ledger.first_violation) + "\n";
     if (!run.curves.empty()) text += "training\n";
     append_training(run, text);
     if (run.artifact) append_artifact(run, text);

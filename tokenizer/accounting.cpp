@@ -88,7 +88,8 @@ std::string without_leading_spaces(const std::string& text) {
 }
 
 std::uint64_t capitals(std::string_view text) {
-  return static_cast<std::uint64_t>(std::count_if(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; }));
+  return static_cast<std::uint64_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; }));
 }
 
 // Names the tokenizer's fault where a document's bytes do not agree.
@@ -100,10 +101,11 @@ Fault explain(const Tokenizer& tokenizer, const DocumentAccount& account, const 
   const auto& pieces = tokenizer.data().pieces;
   const auto unknown = std::count(account.tokens.begin(), account.tokens.end(), tokenizer.unknown());
   if (unknown > 0)
-    return {"unknown_pieces",
-            std::to_string(unknown) +
-                " unknown tokens stand for text that the vocabulary lacks (no byte fallback): they are charged 0 bytes and "
-                "cannot be decoded"};
+    return {
+        "unknown_pieces",
+        std::to_string(unknown) +
+            " unknown tokens stand for text that the vocabulary lacks (no byte fallback): they are charged 0 bytes and "
+            "cannot be decoded"};
   const bool has_space = std::any_of(pieces.begin(), pieces.end(),
                                      [](const TokenizerPiece& p) { return p.piece == "\xe2\x96\x81" && p.type == 1; });
   if (!has_space && tokenizer.data().escape_whitespaces)

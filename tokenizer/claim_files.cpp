@@ -17,12 +17,16 @@ Result<std::vector<std::uint16_t>> read_numbers(const std::string& path) {
   P5_TRY(const MappedFile file, MappedFile::open(path));
   const std::span<const std::byte> bytes = file.bytes();
   std::int32_t header[3] = {};
-  if (bytes.size() < kShardHeaderBytes) return bad_data("the file is shorter than a shard's header of 1024 bytes", path, bytes.size());
+  if (bytes.size() < kShardHeaderBytes)
+    return bad_data("the file is shorter than a shard's header of 1024 bytes", path, bytes.size());
   std::memcpy(header, bytes.data(), sizeof header);
-  if (header[0] != kShardMagic || header[1] != kShardVersion) return bad_data("the file does not begin like a shard (20240520, version 1)", path, 0);
+  if (header[0] != kShardMagic || header[1] != kShardVersion)
+    return bad_data("the file does not begin like a shard (20240520, version 1)", path, 0);
   const std::size_t count = static_cast<std::size_t>(std::max(header[2], 0));
   if (header[2] < 0 || bytes.size() != kShardHeaderBytes + 2 * count)
-    return bad_data("the header counts " + std::to_string(header[2]) + " numbers, the file holds " + std::to_string((bytes.size() - kShardHeaderBytes) / 2), path, 8);
+    return bad_data("the header counts " + std::to_string(header[2]) + " numbers, the file holds " +
+                        std::to_string((bytes.size() - kShardHeaderBytes) / 2),
+                    path, 8);
   std::vector<std::uint16_t> numbers(count);
   if (count > 0) std::memcpy(numbers.data(), bytes.data() + kShardHeaderBytes, 2 * count);
   return numbers;
@@ -49,7 +53,8 @@ Column column_of(std::string_view name) {
 
 class TableReader {
  public:
-  TableReader(const std::string& path, const Tokenizer& tokenizer) : path_(path), tokenizer_(tokenizer), seen_(tokenizer.vocab(), false) {
+  TableReader(const std::string& path, const Tokenizer& tokenizer)
+      : path_(path), tokenizer_(tokenizer), seen_(tokenizer.vocab(), false) {
     charges_.bytes.resize(tokenizer.vocab());
     const auto& pieces = tokenizer.data().pieces;
     for (std::size_t id = 0; id < pieces.size(); ++id) ids_.emplace(pieces[id].piece, id);
@@ -66,12 +71,17 @@ class TableReader {
       if (!line.empty()) P5_OK(row(line));
     }
     const auto missing = std::count(seen_.begin(), seen_.end(), false);
-    if (missing > 0) return bad_data("the table has no row for " + std::to_string(missing) + " of the tokenizer's " + std::to_string(seen_.size()) + " pieces", path_);
+    if (missing > 0)
+      return bad_data("the table has no row for " + std::to_string(missing) + " of the tokenizer's " +
+                          std::to_string(seen_.size()) + " pieces",
+                      path_);
     return std::move(charges_);
   }
 
  private:
-  tl::unexpected<Error> wrong(const std::string& what) const { return bad_data("line " + std::to_string(line_) + " of the table " + what, path_); }
+  tl::unexpected<Error> wrong(const std::string& what) const {
+    return bad_data("line " + std::to_string(line_) + " of the table " + what, path_);
+  }
 
   // A piece may hold the separator where it is a comma: only the first and last columns are cut there.
   Status row(std::string_view line) {
@@ -81,26 +91,37 @@ class TableReader {
       for (const std::string& field : fields) named.push_back(column_of(field));
       if (std::count(named.begin(), named.end(), Column::bytes) == 1 && !integer(fields.back()).has_value()) {
         columns_ = named;
-        if (std::count(named.begin(), named.end(), Column::leading_space) > 0) charges_.leading_space.resize(charges_.bytes.size());
+        if (std::count(named.begin(), named.end(), Column::leading_space) > 0)
+          charges_.leading_space.resize(charges_.bytes.size());
         return {};
       }
       if (fields.size() < 2) return wrong("has no columns: id, piece and bytes, by tabs or commas");
-      columns_ = fields.size() == 2 ? std::vector<Column>{integer(fields[0]) ? Column::id : Column::piece, Column::bytes} : std::vector<Column>{Column::id, Column::piece, Column::bytes};
+      columns_ = fields.size() == 2
+                     ? std::vector<Column>{integer(fields[0]) ? Column::id : Column::piece, Column::bytes}
+                     : std::vector<Column>{Column::id, Column::piece, Column::bytes};
     }
     if (fields.size() > columns_.size() && columns_.size() == 3 && separator_ == ',')
-      fields = {fields.front(), std::string(line.substr(fields.front().size() + 1, line.size() - fields.front().size() - fields.back().size() - 2)), fields.back()};
-    if (fields.size() < columns_.size()) return wrong("has " + std::to_string(fields.size()) + " columns, not " + std::to_string(columns_.size()));
+      fields = {fields.front(),
+                std::string(line.substr(fields.front().size() + 1,
+                                        line.size() - fields.front().size() - fields.back().size() - 2)),
+                fields.back()};
+    if (fields.size() < columns_.size())
+      return wrong("has " + std::to_string(fields.size()) + " columns, not " + std::to_string(columns_.size()));
     std::optional<std::size_t> id;
     std::optional<std::uint32_t> bytes, space;
     for (std::size_t c = 0; c < columns_.size(); ++c) {
       if (columns_[c] == Column::id) {
         const auto value = integer(fields[c]);
-        if (!value || *value >= seen_.size()) return wrong("has the id '" + fields[c] + "', which is none of the tokenizer's " + std::to_string(seen_.size()));
+        if (!value || *value >= seen_.size())
+          return wrong("has the id '" + fields[c] + "', which is none of the tokenizer's " +
+                       std::to_string(seen_.size()));
         id = *value;
       } else if (columns_[c] == Column::bytes) {
         bytes = integer(fields[c]);
       } else if (columns_[c] == Column::leading_space) {
-        space = fields[c] == "True" || fields[c] == "true" ? 1 : fields[c] == "False" || fields[c] == "false" ? 0 : integer(fields[c]);
+        space = fields[c] == "True" || fields[c] == "true"     ? 1
+                : fields[c] == "False" || fields[c] == "false" ? 0
+                                                               : integer(fields[c]);
         if (!space || *space > 1) return wrong("says neither 0 nor 1 of the leading space");
       } else if (columns_[c] == Column::piece && !id) {
         const auto found = ids_.find(fields[c]);
@@ -131,8 +152,10 @@ class TableReader {
 Status read_charges(const std::string& path, const Tokenizer& tokenizer, TextClaim& claim) {
   if (path.ends_with(".bin")) {
     P5_TRY(std::vector<std::uint16_t> numbers, read_numbers(path));
-    if (numbers.size() == tokenizer.vocab()) claim.pieces = PieceCharges{{numbers.begin(), numbers.end()}, {}};
-    else claim.token_bytes = std::move(numbers);
+    if (numbers.size() == tokenizer.vocab())
+      claim.pieces = PieceCharges{{numbers.begin(), numbers.end()}, {}};
+    else
+      claim.token_bytes = std::move(numbers);
     return {};
   }
   P5_TRY(const std::string text, read_text_file(path, std::uint64_t{1} << 26));

@@ -59,24 +59,36 @@ std::string sentence_of(const std::string& id) {
 class Rule {
  public:
   explicit Rule(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {
-    for (const TokenizerPiece& piece : tokenizer.data().pieces) sentinels_.push_back(piece.type == 1 || piece.type == 4 ? private_use_bytes(piece.piece) : 0);
+    for (const TokenizerPiece& piece : tokenizer.data().pieces)
+      sentinels_.push_back(piece.type == 1 || piece.type == 4 ? private_use_bytes(piece.piece) : 0);
   }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   std::uint32_t sentinel_bytes(std::uint16_t token) const { return sentinels_[token]; }
   bool is_byte(std::uint16_t token) const { return piece(token).type == 6; }
   bool is_control(std::uint16_t token) const { return tokenizer_.bytes().boundary[token] != 0; }
   bool has_space(std::uint16_t token) const { return tokenizer_.bytes().leading_space[token] != 0; }
-  std::int64_t base(std::uint16_t token) const { return tokenizer_.bytes().bytes[token] - std::int64_t{sentinels_[token]}; }
-  std::int64_t charge(std::uint16_t previous, std::uint16_t token) const { return tokenizer_.bytes().charge(previous, token) - std::int64_t{sentinels_[token]}; }
+  std::int64_t base(std::uint16_t token) const {
+    return tokenizer_.bytes().bytes[token] - std::int64_t{sentinels_[token]};
+  }
+  std::int64_t charge(std::uint16_t previous, std::uint16_t token) const {
+    return tokenizer_.bytes().charge(previous, token) - std::int64_t{sentinels_[token]};
+  }
   const TokenizerPiece& piece(std::uint16_t token) const { return tokenizer_.data().pieces[token]; }
 
   // The fault that charges `too_many` bytes too many for a token.
   std::string fault(std::uint16_t token, std::int64_t too_many) const {
-    if (is_byte(token)) return too_many == 2 ? "byte_fallback_as_3" : too_many == 5 ? "byte_fallback_as_6" : too_many == -1 ? "byte_fallback_not_charged" : "other_bytes";
+    if (is_byte(token))
+      return too_many == 2    ? "byte_fallback_as_3"
+             : too_many == 5  ? "byte_fallback_as_6"
+             : too_many == -1 ? "byte_fallback_not_charged"
+                              : "other_bytes";
     if (is_control(token)) return "control_charged";
     if (sentinels_[token] > 0 && too_many == std::int64_t{sentinels_[token]}) return "sentinels_charged";
     if (!has_space(token)) return "other_bytes";
-    return too_many == 1 ? "leading_space_twice" : too_many == 2 || too_many == 3 ? "leading_space_as_mark" : too_many == -1 ? "leading_space_not_charged" : "other_bytes";
+    return too_many == 1                    ? "leading_space_twice"
+           : too_many == 2 || too_many == 3 ? "leading_space_as_mark"
+           : too_many == -1                 ? "leading_space_not_charged"
+                                            : "other_bytes";
   }
 
  private:
@@ -100,9 +112,13 @@ class Differences {
   }
   void report(std::uint64_t right_bytes, std::vector<ClaimFault>& faults) const {
     for (const auto& [id, sum] : sums_) {
-      const double share = right_bytes > 0 ? 100.0 * static_cast<double>(sum.bytes) / static_cast<double>(right_bytes) : 0;
-      faults.push_back({id, sentence_of(id) + ": " + (sum.pieces > 0 ? number(sum.pieces) + " pieces, " : "") + number(sum.tokens) + " tokens of the text, " + (sum.bytes < 0 ? "" : "+") +
-                                grouped(sum.bytes) + " bytes (" + (sum.bytes < 0 ? "" : "+") + fixed(share, 2) + " %); the first is " + quoted(sum.example),
+      const double share =
+          right_bytes > 0 ? 100.0 * static_cast<double>(sum.bytes) / static_cast<double>(right_bytes) : 0;
+      faults.push_back({id,
+                        sentence_of(id) + ": " + (sum.pieces > 0 ? number(sum.pieces) + " pieces, " : "") +
+                            number(sum.tokens) + " tokens of the text, " + (sum.bytes < 0 ? "" : "+") +
+                            grouped(sum.bytes) + " bytes (" + (sum.bytes < 0 ? "" : "+") + fixed(share, 2) +
+                            " %); the first is " + quoted(sum.example),
                         sum.bytes});
     }
   }
@@ -130,7 +146,8 @@ class TokenComparison {
   Status add(const Tokens& ours) {
     const std::size_t number = documents_++;
     last_.insert(last_.end(), ours.begin(), ours.end());
-    if (last_.size() > 2 * kLongestTail) last_.erase(last_.begin(), last_.end() - static_cast<std::ptrdiff_t>(kLongestTail));
+    if (last_.size() > 2 * kLongestTail)
+      last_.erase(last_.begin(), last_.end() - static_cast<std::ptrdiff_t>(kLongestTail));
     if (number < starts_.size() && same(document(number), ours)) {
       met_[number] = true;
       return {};
@@ -150,18 +167,29 @@ class TokenComparison {
 
   void report(std::vector<ClaimFault>& faults) {
     if (starts_.size() != documents_)
-      faults.push_back({"documents", "the shards hold " + number(starts_.size()) + " documents, the text " + number(documents_)});
-    if (dropped_ > 0) faults.push_back({"tail_dropped", "the shards end " + number(dropped_ + missing_tokens_) + " tokens before the text does", -dropped_bytes_});
-    else if (missing_tokens_ > 0) faults.push_back({"tail_dropped", "the shards lack the last " + number(missing_tokens_) + " tokens"});
-    if (repeated_ > 0) faults.push_back({"tail_duplicated", "the shards repeat the last " + number(repeated_) + " tokens", repeated_bytes_});
+      faults.push_back(
+          {"documents", "the shards hold " + number(starts_.size()) + " documents, the text " + number(documents_)});
+    if (dropped_ > 0)
+      faults.push_back({"tail_dropped",
+                        "the shards end " + number(dropped_ + missing_tokens_) + " tokens before the text does",
+                        -dropped_bytes_});
+    else if (missing_tokens_ > 0)
+      faults.push_back({"tail_dropped", "the shards lack the last " + number(missing_tokens_) + " tokens"});
+    if (repeated_ > 0)
+      faults.push_back(
+          {"tail_duplicated", "the shards repeat the last " + number(repeated_) + " tokens", repeated_bytes_});
     std::uint64_t extra = 0;
     for (std::size_t d = documents_; d < starts_.size(); ++d) extra += document(d).size();
     if (extra > 0) {
-      const bool repeats = extra <= last_.size() && std::equal(theirs_.end() - static_cast<std::ptrdiff_t>(extra), theirs_.end(), last_.end() - static_cast<std::ptrdiff_t>(extra));
+      const bool repeats =
+          extra <= last_.size() && std::equal(theirs_.end() - static_cast<std::ptrdiff_t>(extra), theirs_.end(),
+                                              last_.end() - static_cast<std::ptrdiff_t>(extra));
       if (repeats) faults.push_back({"tail_duplicated", "the shards repeat the last " + number(extra) + " tokens"});
     }
-    if (folded_ > 0) faults.push_back({"case_folded", number(folded_) + " documents of the shards are the text in lower case"});
-    if (changed_ > 0) faults.push_back({"text_differs", number(changed_) + " documents of the shards are another text: " + example_});
+    if (folded_ > 0)
+      faults.push_back({"case_folded", number(folded_) + " documents of the shards are the text in lower case"});
+    if (changed_ > 0)
+      faults.push_back({"text_differs", number(changed_) + " documents of the shards are another text: " + example_});
   }
 
  private:
@@ -169,22 +197,27 @@ class TokenComparison {
     const std::size_t end = d + 1 < starts_.size() ? starts_[d + 1] : theirs_.size();
     return std::span(theirs_).subspan(starts_[d], end - starts_[d]);
   }
-  static bool same(std::span<const std::uint16_t> a, const Tokens& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+  static bool same(std::span<const std::uint16_t> a, const Tokens& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end());
+  }
   static std::uint64_t hash_of(std::span<const std::uint16_t> tokens) { return xxh3_64(std::as_bytes(tokens)); }
 
   Status compare(std::size_t d, const Tokens& ours) {
     const std::span<const std::uint16_t> theirs = document(d);
     met_[d] = true;
     const bool last = d + 1 == starts_.size();
-    const std::size_t common = static_cast<std::size_t>(std::mismatch(theirs.begin(), theirs.end(), ours.begin(), ours.end()).first - theirs.begin());
+    const std::size_t common = static_cast<std::size_t>(
+        std::mismatch(theirs.begin(), theirs.end(), ours.begin(), ours.end()).first - theirs.begin());
     if (last && common == theirs.size()) {
-      for (std::size_t t = std::max<std::size_t>(common, 1); t < ours.size(); ++t) dropped_bytes_ += rule_.charge(ours[t - 1], ours[t]);
+      for (std::size_t t = std::max<std::size_t>(common, 1); t < ours.size(); ++t)
+        dropped_bytes_ += rule_.charge(ours[t - 1], ours[t]);
       dropped_ = ours.size() - common;
       return {};
     }
     if (last && common == ours.size()) {
       const auto extra = theirs.subspan(common);
-      if (extra.size() <= last_.size() && std::equal(extra.begin(), extra.end(), last_.end() - static_cast<std::ptrdiff_t>(extra.size()))) {
+      if (extra.size() <= last_.size() &&
+          std::equal(extra.begin(), extra.end(), last_.end() - static_cast<std::ptrdiff_t>(extra.size()))) {
         repeated_ = extra.size();
         for (std::size_t t = common; t < theirs.size(); ++t) repeated_bytes_ += rule_.charge(theirs[t - 1], theirs[t]);
         return {};
@@ -240,7 +273,8 @@ struct ClaimCheck::State {
     std::int64_t bytes = pieces.bytes[token];
     if (!pieces.leading_space.empty()) return bytes + (pieces.leading_space[token] && !at_start);
     // A table of whole pieces knows nothing of starts: its space is taken off there.
-    if (rule.has_space(token) && !rule.is_control(token)) bytes += whole_pieces ? -std::int64_t{at_start} : std::int64_t{!at_start};
+    if (rule.has_space(token) && !rule.is_control(token))
+      bytes += whole_pieces ? -std::int64_t{at_start} : std::int64_t{!at_start};
     return bytes;
   }
 
@@ -248,7 +282,8 @@ struct ClaimCheck::State {
     const PieceCharges& pieces = *claim.pieces;
     std::uint64_t with = 0, without = 0;
     for (std::size_t id = 0; id < pieces.bytes.size(); ++id)
-      if (const auto token = static_cast<std::uint16_t>(id); rule.has_space(token)) ++(pieces.bytes[id] > rule.base(token) ? with : without);
+      if (const auto token = static_cast<std::uint16_t>(id); rule.has_space(token))
+        ++(pieces.bytes[id] > rule.base(token) ? with : without);
     whole_pieces = with >= without;
     // Not behind a boundary: some piece that is none.
     std::uint16_t inside = 0;
@@ -271,27 +306,35 @@ struct ClaimCheck::State {
       if (rule.is_control(token)) all.control_bytes += rule.piece(token).piece.size();
       if (in_slice()) {
         if (claim.pieces) note_difference(token, table_charge(previous, token));
-        if (claim.token_bytes && all.tokens <= claim.token_bytes->size()) note_difference(token, (*claim.token_bytes)[all.tokens - 1]);
+        if (claim.token_bytes && all.tokens <= claim.token_bytes->size())
+          note_difference(token, (*claim.token_bytes)[all.tokens - 1]);
       }
     }
     if (in_slice()) scored = all;
-    if (recent.size() < kLongestTail) recent.push_back(all);
-    else recent[(all.tokens - 1) % kLongestTail] = all;
+    if (recent.size() < kLongestTail)
+      recent.push_back(all);
+    else
+      recent[(all.tokens - 1) % kLongestTail] = all;
     previous = token;
   }
   // The slice ends with the claimed targets, else with the claimed documents.
-  bool in_slice() const { return claim.targets ? all.tokens <= *claim.targets + 1 : !claim.documents || documents <= *claim.documents; }
+  bool in_slice() const {
+    return claim.targets ? all.tokens <= *claim.targets + 1 : !claim.documents || documents <= *claim.documents;
+  }
   void note_difference(std::uint16_t token, std::int64_t theirs) {
     const std::int64_t too_many = theirs - rule.charge(previous, token);
     if (too_many != 0) differences.add(rule.fault(token, too_many), too_many, rule.piece(token).piece);
   }
 
   // The counts behind the token that stands `back` from the end.
-  const ChargedCounts& counts_before(std::uint64_t back) const { return recent[(all.tokens - 1 - back) % kLongestTail]; }
+  const ChargedCounts& counts_before(std::uint64_t back) const {
+    return recent[(all.tokens - 1 - back) % kLongestTail];
+  }
 
   void judge_counts(std::vector<ClaimFault>& faults) const {
     if (claim.documents && *claim.documents != documents)
-      faults.push_back({"documents", number(*claim.documents) + " documents are claimed, the text has " + number(documents)});
+      faults.push_back(
+          {"documents", number(*claim.documents) + " documents are claimed, the text has " + number(documents)});
     if (claim.token_bytes) judge_length(claim.token_bytes->size(), faults);
     if (claim.targets) judge_length(*claim.targets + 1, faults);
   }
@@ -299,7 +342,8 @@ struct ClaimCheck::State {
   void judge_length(std::uint64_t tokens, std::vector<ClaimFault>& faults) const {
     if (tokens == all.tokens || tokens == all.tokens + 1) return;  // the first BOS may have been counted as a target
     if (tokens > all.tokens) {
-      faults.push_back({"tail_duplicated", number(tokens - all.tokens) + " targets more than the text has: some are counted twice"});
+      faults.push_back(
+          {"tail_duplicated", number(tokens - all.tokens) + " targets more than the text has: some are counted twice"});
       return;
     }
     std::string window;
@@ -313,7 +357,9 @@ struct ClaimCheck::State {
     const std::uint64_t claimed = *claim.bytes;
     if (claimed == scored.bytes || explained(claimed, scored, "", faults)) return;
     if (claimed == source_bytes) {
-      faults.push_back({"source_bytes", number(claimed) + " are the bytes of the raw source, not of the normalised text that is scored", integer(claimed) - integer(scored.bytes)});
+      faults.push_back({"source_bytes",
+                        number(claimed) + " are the bytes of the raw source, not of the normalised text that is scored",
+                        integer(claimed) - integer(scored.bytes)});
       return;
     }
     // The tail left out to a multiple of a usual window, or to any length; or taken twice.
@@ -322,36 +368,47 @@ struct ClaimCheck::State {
       std::vector<std::pair<std::uint64_t, std::string>> cuts;  // what a usual window leaves over
       for (std::uint64_t w = kLongestTail; w >= 64; w /= 2)
         if (const std::uint64_t back = (all.tokens - 1) % w; back > 0 && back <= longest)
-          cuts.emplace_back(back, "the last " + number(back) + " targets, which a multiple of " + number(w) + " leaves over, are left out");
+          cuts.emplace_back(back, "the last " + number(back) + " targets, which a multiple of " + number(w) +
+                                      " leaves over, are left out");
       const auto dropped = [&](std::uint64_t back, const std::string& text) {
         faults.push_back({"tail_dropped", text, integer(counts_before(back).bytes) - integer(all.bytes)});
       };
       for (const auto& [back, text] : cuts)
         if (claimed == counts_before(back).bytes) return dropped(back, text);
       for (std::uint64_t back = 1; back <= longest; ++back) {
-        if (claimed == counts_before(back).bytes) return dropped(back, "as if the last " + number(back) + " targets were left out");
+        if (claimed == counts_before(back).bytes)
+          return dropped(back, "as if the last " + number(back) + " targets were left out");
         if (claimed == 2 * all.bytes - counts_before(back).bytes)
-          return faults.push_back({"tail_duplicated", "as if the last " + number(back) + " targets were counted twice", integer(claimed) - integer(all.bytes)});
+          return faults.push_back({"tail_duplicated", "as if the last " + number(back) + " targets were counted twice",
+                                   integer(claimed) - integer(all.bytes)});
       }
       for (const auto& [back, text] : cuts)
         if (explained(claimed, counts_before(back), "tail_dropped", faults)) return dropped(back, text);
     }
-    const double share = 100 * (static_cast<double>(claimed) / static_cast<double>(std::max<std::uint64_t>(scored.bytes, 1)) - 1);
-    faults.push_back({"other_bytes", number(claimed) + " bytes are claimed, the text is charged " + number(scored.bytes) + " (" + (share < 0 ? "" : "+") + fixed(share, 3) + " %); no known fault gives this sum",
+    const double share =
+        100 * (static_cast<double>(claimed) / static_cast<double>(std::max<std::uint64_t>(scored.bytes, 1)) - 1);
+    faults.push_back({"other_bytes",
+                      number(claimed) + " bytes are claimed, the text is charged " + number(scored.bytes) + " (" +
+                          (share < 0 ? "" : "+") + fixed(share, 3) + " %); no known fault gives this sum",
                       integer(claimed) - integer(scored.bytes)});
   }
 
-  // Whether faults of charging, one or several, make exactly the claimed sum out of the right one; the fewest are reported.
-  bool explained(std::uint64_t claimed, const ChargedCounts& counts, const std::string& beside, std::vector<ClaimFault>& faults) const {
+  // Whether faults of charging, one or several, make exactly the claimed sum out of the right one; the fewest are
+  // reported.
+  bool explained(std::uint64_t claimed, const ChargedCounts& counts, const std::string& beside,
+                 std::vector<ClaimFault>& faults) const {
     struct Change {
       const char* id;
       std::int64_t bytes;
     };
-    const std::vector<std::vector<Change>> groups = {
-        {{"leading_space_twice", integer(counts.spaces)}, {"leading_space_as_mark", 2 * integer(counts.spaces)}, {"leading_space_not_charged", -integer(counts.spaces)}},
-        {{"byte_fallback_as_3", 2 * integer(counts.byte_pieces)}, {"byte_fallback_as_6", 5 * integer(counts.byte_pieces)}, {"byte_fallback_not_charged", -integer(counts.byte_pieces)}},
-        {{"sentinels_charged", integer(counts.sentinel_bytes)}},
-        {{"control_charged", integer(counts.control_bytes)}}};
+    const std::vector<std::vector<Change>> groups = {{{"leading_space_twice", integer(counts.spaces)},
+                                                      {"leading_space_as_mark", 2 * integer(counts.spaces)},
+                                                      {"leading_space_not_charged", -integer(counts.spaces)}},
+                                                     {{"byte_fallback_as_3", 2 * integer(counts.byte_pieces)},
+                                                      {"byte_fallback_as_6", 5 * integer(counts.byte_pieces)},
+                                                      {"byte_fallback_not_charged", -integer(counts.byte_pieces)}},
+                                                     {{"sentinels_charged", integer(counts.sentinel_bytes)}},
+                                                     {{"control_charged", integer(counts.control_bytes)}}};
     const std::int64_t wanted = integer(claimed) - integer(counts.bytes);
     std::vector<Change> chosen, best;
     const auto search = [&](const auto& self, std::size_t group, std::int64_t sum) -> void {
@@ -371,12 +428,16 @@ struct ClaimCheck::State {
     // With the tail cut as well, only what needs one more fault is believed.
     if (best.empty() || (!beside.empty() && best.size() > 1)) return false;
     for (const Change& change : best)
-      faults.push_back({change.id, sentence_of(change.id) + ": that makes the claimed " + number(claimed) + " bytes out of " + number(counts.bytes), change.bytes});
+      faults.push_back({change.id,
+                        sentence_of(change.id) + ": that makes the claimed " + number(claimed) + " bytes out of " +
+                            number(counts.bytes),
+                        change.bytes});
     return true;
   }
 };
 
-ClaimCheck::ClaimCheck(const Tokenizer& tokenizer, TextClaim claim) : state_(std::make_unique<State>(tokenizer, std::move(claim))) {}
+ClaimCheck::ClaimCheck(const Tokenizer& tokenizer, TextClaim claim)
+    : state_(std::make_unique<State>(tokenizer, std::move(claim))) {}
 ClaimCheck::~ClaimCheck() = default;
 const ChargedCounts& ClaimCheck::scored() const { return state_->scored; }
 
@@ -398,12 +459,16 @@ Status ClaimCheck::add(const DocumentAccount& document) {
 std::vector<ClaimFault> ClaimCheck::finish() {
   State& state = *state_;
   std::vector<ClaimFault> faults;
-  for (const auto& [id, sums] : state.account_faults) faults.push_back({id, number(sums.first) + " documents: " + state.account_texts[id], sums.second});
+  for (const auto& [id, sums] : state.account_faults)
+    faults.push_back({id, number(sums.first) + " documents: " + state.account_texts[id], sums.second});
   if (state.folded_letters > 0)
-    faults.push_back({"case_folded", "the normaliser folds case: " + number(state.folded_letters) + " capital letters of the source are lost, so the scored text is another one"});
+    faults.push_back({"case_folded", "the normaliser folds case: " + number(state.folded_letters) +
+                                         " capital letters of the source are lost, so the scored text is another one"});
   const bool others_charge = state.claim.pieces || state.claim.token_bytes || state.claim.bytes;
   if (state.scored.sentinel_bytes > 0 && !others_charge)
-    faults.push_back({"sentinels_charged", "pieces hold private-use characters: " + number(state.scored.sentinel_bytes) + " of the charged bytes are theirs, and not of the text if they stand for something else",
+    faults.push_back({"sentinels_charged",
+                      "pieces hold private-use characters: " + number(state.scored.sentinel_bytes) +
+                          " of the charged bytes are theirs, and not of the text if they stand for something else",
                       integer(state.scored.sentinel_bytes)});
   state.differences.report(state.scored.bytes, faults);
   if (state.comparison) state.comparison->report(faults);

@@ -107,7 +107,8 @@ Result<ShardSummary> shard_text(TextSource& source, const Tokenizer& tokenizer, 
   return summary;
 }
 
-Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer, std::size_t threads, TextClaim claim) {
+Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer, std::size_t threads,
+                                  TextClaim claim) {
   constexpr std::size_t kFaultsKept = 100;
   VerifySummary summary;
   ClaimCheck check(tokenizer, std::move(claim));

@@ -56,6 +56,7 @@ struct VerifySummary {
 };
 
 // The accounting of every document, and what somebody claims about it; faults are counted, not errors.
-Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer, std::size_t threads, TextClaim claim = {});
+Result<VerifySummary> verify_text(TextSource& source, const Tokenizer& tokenizer, std::size_t threads,
+                                  TextClaim claim = {});
 
 }  // namespace par5

@@ -19,8 +19,10 @@ std::vector<std::uint64_t> paragraph_hashes(std::string_view text) {
     paragraph.clear();
     for (const char c : text.substr(begin, end - begin)) {
       const bool space = c == ' ' || (c >= '\t' && c <= '\r');
-      if (!space) paragraph += c;
-      else if (!paragraph.empty() && paragraph.back() != ' ') paragraph += ' ';
+      if (!space)
+        paragraph += c;
+      else if (!paragraph.empty() && paragraph.back() != ' ')
+        paragraph += ' ';
     }
     if (!paragraph.empty() && paragraph.back() == ' ') paragraph.pop_back();
     if (paragraph.size() >= kParagraphBytes) hashes.push_back(xxh3_64(as_bytes(paragraph)));

@@ -36,7 +36,8 @@ torch::Tensor plain_form(torch::Tensor x, const NewtonSchulz& options) {
   return x;
 }
 
-// Blocks of rows in which half of a symmetric product is done: more save more operations, fewer keep the products large.
+// Blocks of rows in which half of a symmetric product is done: more save more operations, fewer keep the products
+// large.
 std::int64_t symmetric_blocks(std::int64_t rows) { return std::clamp<std::int64_t>(rows / 96, 1, 8); }
 
 // beta · C + alpha · A·B, which is known to be symmetric: the blocks on and below the diagonal, and their mirror image.
@@ -90,8 +91,7 @@ FormFlops form_flops(std::int64_t rows, std::int64_t columns, std::int64_t itera
   const auto blocks = static_cast<double>(symmetric_blocks(rows));
   const double square = 2 * small * small * small, wide = 2 * small * small * static_cast<double>(columns);
   const double half = (blocks + 1) / (2 * blocks);
-  return {steps * (2 * wide + square),
-          segments * (1 + half) * wide + half * (steps + 3 * (steps - segments)) * square};
+  return {steps * (2 * wide + square), segments * (1 + half) * wide + half * (steps + 3 * (steps - segments)) * square};
 }
 
 bool takes_gram_form(std::int64_t rows, std::int64_t columns, const NewtonSchulz& options) {

@@ -20,8 +20,10 @@ Result<Precision> recorded_precision(const std::string& run_folder) {
   if (facts.is_object() && facts.contains("precision") && facts["precision"].is_object())
     for (const Precision precision : {Precision::float32, Precision::bfloat16, Precision::int8})
       if (facts["precision"].value("used", "") == precision_name(precision)) return precision;
-  return bad_data("'" + path + "' does not record the type of its matrix products; give --set train.precision=float32, bfloat16 or int8",
-                  path, std::nullopt, "precision.used");
+  return bad_data(
+      "'" + path +
+          "' does not record the type of its matrix products; give --set train.precision=float32, bfloat16 or int8",
+      path, std::nullopt, "precision.used");
 }
 
 }  // namespace
@@ -44,7 +46,8 @@ Result<PrecisionChoice> choose_precision(const TrainRequest& request) {
     return choice;
   }
   choice.rates = measure_product_rates(request.config.values().model, request.device);
-  choice.used = choice.rates->bfloat16 >= kWorthwhile * choice.rates->float32 ? Precision::bfloat16 : Precision::float32;
+  choice.used =
+      choice.rates->bfloat16 >= kWorthwhile * choice.rates->float32 ? Precision::bfloat16 : Precision::float32;
   const auto shown = [](double rate) { return fixed(rate * 1e-9, 0); };
   log_info("matrix products: " + shown(choice.rates->float32) + " GFLOP/s in float32, " +
            shown(choice.rates->bfloat16) + " in bfloat16; training in " + precision_name(choice.used));

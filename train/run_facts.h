@@ -12,7 +12,8 @@
 
 namespace par5 {
 
-// Version, hash of this program, LibTorch, device, type of matrix products, seed, hashes and counts of the data: the text of run.json.
+// Version, hash of this program, LibTorch, device, type of matrix products, seed, hashes and counts of the data: the
+// text of run.json.
 Result<std::string> run_facts(const TrainRequest& request, const PrecisionChoice& precision, const ShardReader& shards,
                               const std::optional<ShardReader>& validation);
 

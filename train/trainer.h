@@ -43,7 +43,7 @@ struct TrainReport {
   double final_loss = 0;  // mean cross-entropy in nats over the steps since the line of metrics before the last
   std::optional<double> val_bpb;
   std::uint64_t predicted_bytes = 0;
-  std::string predicted_by;          // what predicted_bytes counts
+  std::string predicted_by;  // what predicted_bytes counts
   // Of this session's steps, without validation and checkpoints.
   Precision precision = Precision::float32;  // of the matrix products
   ProductRates product_rates;                // of this machine

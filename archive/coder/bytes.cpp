@@ -50,7 +50,8 @@ class ByteModel {
                                    Lanes4{by_counter(4), by_counter(5), 0.3f, 0.0f}, Lanes4{}, Lanes4{}}};
       MixerVector& weights = weights_[seen];
       const float p = squash(tables_, clamp(dot(weights, inputs), -9.0f, 9.0f));
-      const bool bit = coder.code((std::to_integer<unsigned>(value) >> b) & 1, static_cast<std::uint32_t>(p * 65536.0f));
+      const bool bit =
+          coder.code((std::to_integer<unsigned>(value) >> b) & 1, static_cast<std::uint32_t>(p * 65536.0f));
       const float outcome = bit ? 1.0f : 0.0f;
       add_scaled(weights, inputs, (outcome - p) * kLearningRate);
       for (Counter* counter : counters) counter->update(tables_, outcome, kCountLimit);

@@ -10,8 +10,8 @@
 
 namespace par5::coder {
 
-// Codes byte strings one after the other; what is learnt from one serves the next. `string_bytes`, where given, gets the
-// bytes of each; they sum to the stream's. Memory: at most 48 MiB, less for short strings.
+// Codes byte strings one after the other; what is learnt from one serves the next. `string_bytes`, where given, gets
+// the bytes of each; they sum to the stream's. Memory: at most 48 MiB, less for short strings.
 std::vector<std::byte> encode_bytes(std::span<const std::span<const std::byte>> strings,
                                     std::vector<std::uint64_t>* string_bytes = nullptr);
 

@@ -81,8 +81,7 @@ inline float dot(const MixerVector& weights, const MixerInputs& inputs) {
 }
 
 inline void add_scaled(MixerVector& weights, const MixerInputs& inputs, float factor) {
-  for (int i = 0; i < 4; ++i)
-    store4(weights.data() + 4 * i, load4(weights.data() + 4 * i) + factor * inputs.lanes[i]);
+  for (int i = 0; i < 4; ++i) store4(weights.data() + 4 * i, load4(weights.data() + 4 * i) + factor * inputs.lanes[i]);
 }
 
 // Four cells of a map around a point, each with its share, read and learnt together.

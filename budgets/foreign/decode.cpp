@@ -15,7 +15,8 @@ namespace {
 constexpr std::size_t kStep = std::size_t{1} << 16;
 
 tl::unexpected<Error> too_large(const char* codec, std::uint64_t most) {
-  return resource_limit(std::string("a ") + codec + " blob would expand beyond " + std::to_string(most) + " bytes and is refused");
+  return resource_limit(std::string("a ") + codec + " blob would expand beyond " + std::to_string(most) +
+                        " bytes and is refused");
 }
 
 // Calls `more(buffer, size)`, which returns how many bytes it wrote, until it says that the stream has ended.
@@ -36,7 +37,9 @@ Result<std::string> expand(const char* codec, std::uint64_t most, Step&& step) {
   }
 }
 
-const std::uint8_t* unsigned_bytes(std::string_view bytes) { return reinterpret_cast<const std::uint8_t*>(bytes.data()); }
+const std::uint8_t* unsigned_bytes(std::string_view bytes) {
+  return reinterpret_cast<const std::uint8_t*>(bytes.data());
+}
 
 }  // namespace
 
@@ -51,7 +54,8 @@ Result<std::string> decode_deflate(std::string_view bytes, DeflateForm form, std
     stream.next_out = reinterpret_cast<Bytef*>(out);
     stream.avail_out = static_cast<uInt>(size);
     const int status = inflate(&stream, Z_NO_FLUSH);
-    if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR) return bad_data("a deflate blob is malformed", {}, stream.total_in);
+    if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
+      return bad_data("a deflate blob is malformed", {}, stream.total_in);
     return Progressed{size - stream.avail_out, status == Z_STREAM_END};
   });
 }
@@ -62,13 +66,15 @@ Result<std::string> decode_lzma(std::string_view bytes, const std::optional<RawL
   const std::unique_ptr<lzma_stream, void (*)(lzma_stream*)> guard(&stream, lzma_end);
   lzma_options_lzma options{};
   if (raw) {
-    if (raw->lc + raw->lp > LZMA_LCLP_MAX || raw->pb > LZMA_PB_MAX || raw->dictionary > kMostMemory / 2) return bad_data("an LZMA filter has impossible properties");
+    if (raw->lc + raw->lp > LZMA_LCLP_MAX || raw->pb > LZMA_PB_MAX || raw->dictionary > kMostMemory / 2)
+      return bad_data("an LZMA filter has impossible properties");
     options.dict_size = std::max<std::uint32_t>(raw->dictionary, LZMA_DICT_SIZE_MIN);
     options.lc = raw->lc;
     options.lp = raw->lp;
     options.pb = raw->pb;
   }
-  const lzma_filter filters[] = {{raw && !raw->lzma2 ? LZMA_FILTER_LZMA1 : LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, nullptr}};
+  const lzma_filter filters[] = {{raw && !raw->lzma2 ? LZMA_FILTER_LZMA1 : LZMA_FILTER_LZMA2, &options},
+                                 {LZMA_VLI_UNKNOWN, nullptr}};
   const lzma_ret started = raw ? lzma_raw_decoder(&stream, filters) : lzma_auto_decoder(&stream, kMostMemory, 0);
   if (started != LZMA_OK) return resource_limit("liblzma cannot start its decoder");
   stream.next_in = unsigned_bytes(bytes);
@@ -77,8 +83,10 @@ Result<std::string> decode_lzma(std::string_view bytes, const std::optional<RawL
     stream.next_out = reinterpret_cast<std::uint8_t*>(out);
     stream.avail_out = size;
     const lzma_ret status = lzma_code(&stream, raw ? LZMA_RUN : LZMA_FINISH);
-    if (status == LZMA_MEMLIMIT_ERROR || status == LZMA_MEM_ERROR) return resource_limit("an LZMA blob needs more than 256 MiB of memory to decode");
-    if (status != LZMA_OK && status != LZMA_STREAM_END && status != LZMA_BUF_ERROR) return bad_data("an LZMA blob is malformed", {}, stream.total_in);
+    if (status == LZMA_MEMLIMIT_ERROR || status == LZMA_MEM_ERROR)
+      return resource_limit("an LZMA blob needs more than 256 MiB of memory to decode");
+    if (status != LZMA_OK && status != LZMA_STREAM_END && status != LZMA_BUF_ERROR)
+      return bad_data("an LZMA blob is malformed", {}, stream.total_in);
     // A raw LZMA1 stream of known length has no end marker: its end is the input's.
     const bool drained = raw && !raw->lzma2 && stream.avail_in == 0 && stream.avail_out > 0;
     return Progressed{size - stream.avail_out, status == LZMA_STREAM_END || drained};
@@ -86,16 +94,18 @@ Result<std::string> decode_lzma(std::string_view bytes, const std::optional<RawL
 }
 
 Result<std::string> decode_brotli(std::string_view bytes, std::uint64_t most) {
-  const std::unique_ptr<BrotliDecoderState, void (*)(BrotliDecoderState*)> state(BrotliDecoderCreateInstance(nullptr, nullptr, nullptr),
-                                                                               BrotliDecoderDestroyInstance);
+  const std::unique_ptr<BrotliDecoderState, void (*)(BrotliDecoderState*)> state(
+      BrotliDecoderCreateInstance(nullptr, nullptr, nullptr), BrotliDecoderDestroyInstance);
   if (!state) return resource_limit("brotli cannot start its decoder");
   std::size_t remaining = bytes.size();
   const std::uint8_t* next = unsigned_bytes(bytes);
   return expand("brotli", most, [&](char* out, std::size_t size) -> Result<Progressed> {
     std::size_t room = size;
     auto* target = reinterpret_cast<std::uint8_t*>(out);
-    const BrotliDecoderResult status = BrotliDecoderDecompressStream(state.get(), &remaining, &next, &room, &target, nullptr);
-    if (status == BROTLI_DECODER_RESULT_ERROR) return bad_data("a brotli blob is malformed", {}, bytes.size() - remaining);
+    const BrotliDecoderResult status =
+        BrotliDecoderDecompressStream(state.get(), &remaining, &next, &room, &target, nullptr);
+    if (status == BROTLI_DECODER_RESULT_ERROR)
+      return bad_data("a brotli blob is malformed", {}, bytes.size() - remaining);
     return Progressed{size - room, status == BROTLI_DECODER_RESULT_SUCCESS};
   });
 }
@@ -121,7 +131,8 @@ using Alphabet = std::array<std::int8_t, 256>;
 constexpr Alphabet alphabet(std::string_view letters) {
   Alphabet table{};
   for (auto& value : table) value = -1;
-  for (std::size_t i = 0; i < letters.size(); ++i) table[static_cast<unsigned char>(letters[i])] = static_cast<std::int8_t>(i);
+  for (std::size_t i = 0; i < letters.size(); ++i)
+    table[static_cast<unsigned char>(letters[i])] = static_cast<std::int8_t>(i);
   return table;
 }
 
@@ -151,9 +162,10 @@ Result<std::string> decode_bits(std::string_view text, const Alphabet& table, in
   return out;
 }
 
-// Groups of five characters of base 85 to four bytes, most significant first; a short last group gives one byte less than
-// it has characters.
-Result<std::string> decode_groups_of_five(std::string_view text, const Alphabet& table, bool has_z, const char* encoding) {
+// Groups of five characters of base 85 to four bytes, most significant first; a short last group gives one byte less
+// than it has characters.
+Result<std::string> decode_groups_of_five(std::string_view text, const Alphabet& table, bool has_z,
+                                          const char* encoding) {
   std::string out;
   std::uint64_t value = 0;
   int held = 0;

@@ -1,5 +1,5 @@
-// The codecs and text encodings in which scripts and archives of the field wrap their bytes. Every decoder has a bound on
-// what it may give: a blob that would expand beyond it is a resource_limit error, whatever its header claims.
+// The codecs and text encodings in which scripts and archives of the field wrap their bytes. Every decoder has a bound
+// on what it may give: a blob that would expand beyond it is a resource_limit error, whatever its header claims.
 #pragma once
 
 #include <cstdint>

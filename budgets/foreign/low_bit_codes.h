@@ -1,5 +1,5 @@
-// Codes of the published archives: bytes to codes in -2 … 2. Sizes are checked; a byte that packing would not have written is
-// bad_data.
+// Codes of the published archives: bytes to codes in -2 … 2. Sizes are checked; a byte that packing would not have
+// written is bad_data.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,10 @@ Result<std::vector<std::int8_t>> codes_from_quinary_planes(std::string_view byte
 // codes[column * rows + row] → codes[row * columns + column].
 std::vector<std::int8_t> from_columns(const std::vector<std::int8_t>& codes, std::uint64_t rows, std::uint64_t columns);
 
-// Weights [rows, columns] from codes [rows, padded columns] in groups: code · scale / mean |code| of the group, float32.
-// `scales` holds one value a group, row-major.
-std::vector<float> weights_from_codes(const std::vector<std::int8_t>& codes, const std::vector<float>& scales, std::uint64_t rows,
-                                      std::uint64_t columns, std::uint64_t padded_columns, std::uint64_t group);
+// Weights [rows, columns] from codes [rows, padded columns] in groups: code · scale / mean |code| of the group,
+// float32. `scales` holds one value a group, row-major.
+std::vector<float> weights_from_codes(const std::vector<std::int8_t>& codes, const std::vector<float>& scales,
+                                      std::uint64_t rows, std::uint64_t columns, std::uint64_t padded_columns,
+                                      std::uint64_t group);
 
 }  // namespace par5

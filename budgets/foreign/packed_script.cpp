@@ -38,10 +38,12 @@ class Opener {
       }
       const bool is_exec = token.text == "exec" || token.text == "eval";
       const bool is_method = i > 0 && ((*tokens)[i - 1].text == "." || (*tokens)[i - 1].text == "def");
-      if (is_exec && !is_method && followed_by && (*tokens)[i + 1].text == "(") P5_OK(open_exec(evaluator, *tokens, i, depth));
+      if (is_exec && !is_method && followed_by && (*tokens)[i + 1].text == "(")
+        P5_OK(open_exec(evaluator, *tokens, i, depth));
     }
     for (const std::string& file : evaluator.files())
-      if (std::find(opened_.files.begin(), opened_.files.end(), file) == opened_.files.end()) opened_.files.push_back(file);
+      if (std::find(opened_.files.begin(), opened_.files.end(), file) == opened_.files.end())
+        opened_.files.push_back(file);
     return {};
   }
 
@@ -64,7 +66,8 @@ class Opener {
     const PythonValue value = evaluator.expression(at);
     const bool whole = at < tokens.size() && (tokens[at].text == "," || tokens[at].text == ")");
     if (value.kind != PythonValue::Kind::text || !whole) {
-      opened_.opaque.push_back({token.line, depth, value.why.empty() ? token.text + " of something that is not a constant" : value.why});
+      opened_.opaque.push_back(
+          {token.line, depth, value.why.empty() ? token.text + " of something that is not a constant" : value.why});
       return {};
     }
     if (depth + 1 > kDeepest || opened_.layers.size() >= kMostLayers) {

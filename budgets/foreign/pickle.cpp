@@ -24,7 +24,8 @@ class Interpreter {
       if (opcode == '.') break;
       P5_OK(step(static_cast<char>(opcode)));
       if (document_.nodes.size() > limits_.max_nodes)
-        return resource_limit("the pickle '" + path_ + "' makes more than " + std::to_string(limits_.max_nodes) + " objects");
+        return resource_limit("the pickle '" + path_ + "' makes more than " + std::to_string(limits_.max_nodes) +
+                              " objects");
     }
     P5_TRY(document_.root, pop());
     document_.end = position_;
@@ -46,7 +47,8 @@ class Interpreter {
   Result<std::uint64_t> fixed(int width) {
     P5_TRY(const auto part, take(static_cast<std::uint64_t>(width)));
     std::uint64_t value = 0;
-    for (int i = 0; i < width; ++i) value |= static_cast<std::uint64_t>(static_cast<unsigned char>(part[static_cast<std::size_t>(i)])) << (8 * i);
+    for (int i = 0; i < width; ++i)
+      value |= static_cast<std::uint64_t>(static_cast<unsigned char>(part[static_cast<std::size_t>(i)])) << (8 * i);
     return value;
   }
   Result<std::string_view> counted(int width) {
@@ -71,7 +73,8 @@ class Interpreter {
     return {};
   }
   Result<PickleIndex> pop() {
-    if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) return wrong("takes more from its stack than it put there");
+    if (stack_.size() <= (marks_.empty() ? 0 : marks_.back()))
+      return wrong("takes more from its stack than it put there");
     const PickleIndex top = stack_.back();
     stack_.pop_back();
     return top;
@@ -125,7 +128,9 @@ class Interpreter {
     return push_integer(sign_extended);
   }
   // "callee(arguments)": a node, never a call.
-  Status push_call(PickleIndex callee, PickleIndex arguments) { return push_items(PickleKind::call, {callee, arguments}); }
+  Status push_call(PickleIndex callee, PickleIndex arguments) {
+    return push_items(PickleKind::call, {callee, arguments});
+  }
 
   Status push_decimal(std::string_view text) {
     if (text == "00" || text == "01") return push_integer(text == "01", PickleKind::boolean);
@@ -152,7 +157,8 @@ class Interpreter {
       }
       const char next = text[++i];
       unsigned value = 0;
-      if (next == 'x' && i + 2 < text.size() && std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16).ptr == text.data() + i + 3) {
+      if (next == 'x' && i + 2 < text.size() &&
+          std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16).ptr == text.data() + i + 3) {
         out += static_cast<char>(value);
         i += 2;
       } else {
@@ -197,75 +203,193 @@ class Interpreter {
         if (version > 5) return wrong("is of protocol " + std::to_string(version) + ", which is not known");
         return {};
       }
-      case '\x95': return discard(take(8));  // FRAME
-      case '(': marks_.push_back(stack_.size()); return {};
-      case '0': if (!marks_.empty() && stack_.size() == marks_.back()) { marks_.pop_back(); return {}; } return discard(pop());
-      case '1': return discard(pop_to_mark());
-      case '2': { P5_TRY(const PickleIndex value, top()); stack_.push_back(value); return {}; }
-      case 'N': return push({});
-      case '\x88': return push_integer(1, PickleKind::boolean);
-      case '\x89': return push_integer(0, PickleKind::boolean);
-      case 'I': case 'L': { P5_TRY(const auto text, line()); return push_decimal(text); }
-      case 'J': { P5_TRY(const auto value, fixed(4)); return push_integer(static_cast<std::int32_t>(static_cast<std::uint32_t>(value))); }
-      case 'K': { P5_TRY(const auto value, fixed(1)); return push_integer(static_cast<std::int64_t>(value)); }
-      case 'M': { P5_TRY(const auto value, fixed(2)); return push_integer(static_cast<std::int64_t>(value)); }
-      case '\x8a': { P5_TRY(const auto text, counted(1)); return push_long(text); }
-      case '\x8b': { P5_TRY(const auto text, counted(4)); return push_long(text); }
-      case 'F': case 'G': return push_real(opcode);
-      case 'S': { P5_TRY(const auto text, line()); P5_TRY(std::string value, unquoted(text)); return push_text(PickleKind::string, own(std::move(value))); }
-      case 'V': { P5_TRY(const auto text, line()); return push_text(PickleKind::string, own(unescaped(text))); }
-      case 'U': case '\x8c': { P5_TRY(const auto text, counted(1)); return push_text(PickleKind::string, text); }
-      case 'T': case 'X': { P5_TRY(const auto text, counted(4)); return push_text(PickleKind::string, text); }
-      case '\x8d': { P5_TRY(const auto text, counted(8)); return push_text(PickleKind::string, text); }
-      case 'C': { P5_TRY(const auto text, counted(1)); return push_text(PickleKind::bytes, text); }
-      case 'B': { P5_TRY(const auto text, counted(4)); return push_text(PickleKind::bytes, text); }
-      case '\x8e': case '\x96': { P5_TRY(const auto text, counted(8)); return push_text(PickleKind::bytes, text); }
-      default: return container_step(opcode);
+      case '\x95':
+        return discard(take(8));  // FRAME
+      case '(':
+        marks_.push_back(stack_.size());
+        return {};
+      case '0':
+        if (!marks_.empty() && stack_.size() == marks_.back()) {
+          marks_.pop_back();
+          return {};
+        }
+        return discard(pop());
+      case '1':
+        return discard(pop_to_mark());
+      case '2': {
+        P5_TRY(const PickleIndex value, top());
+        stack_.push_back(value);
+        return {};
+      }
+      case 'N':
+        return push({});
+      case '\x88':
+        return push_integer(1, PickleKind::boolean);
+      case '\x89':
+        return push_integer(0, PickleKind::boolean);
+      case 'I':
+      case 'L': {
+        P5_TRY(const auto text, line());
+        return push_decimal(text);
+      }
+      case 'J': {
+        P5_TRY(const auto value, fixed(4));
+        return push_integer(static_cast<std::int32_t>(static_cast<std::uint32_t>(value)));
+      }
+      case 'K': {
+        P5_TRY(const auto value, fixed(1));
+        return push_integer(static_cast<std::int64_t>(value));
+      }
+      case 'M': {
+        P5_TRY(const auto value, fixed(2));
+        return push_integer(static_cast<std::int64_t>(value));
+      }
+      case '\x8a': {
+        P5_TRY(const auto text, counted(1));
+        return push_long(text);
+      }
+      case '\x8b': {
+        P5_TRY(const auto text, counted(4));
+        return push_long(text);
+      }
+      case 'F':
+      case 'G':
+        return push_real(opcode);
+      case 'S': {
+        P5_TRY(const auto text, line());
+        P5_TRY(std::string value, unquoted(text));
+        return push_text(PickleKind::string, own(std::move(value)));
+      }
+      case 'V': {
+        P5_TRY(const auto text, line());
+        return push_text(PickleKind::string, own(unescaped(text)));
+      }
+      case 'U':
+      case '\x8c': {
+        P5_TRY(const auto text, counted(1));
+        return push_text(PickleKind::string, text);
+      }
+      case 'T':
+      case 'X': {
+        P5_TRY(const auto text, counted(4));
+        return push_text(PickleKind::string, text);
+      }
+      case '\x8d': {
+        P5_TRY(const auto text, counted(8));
+        return push_text(PickleKind::string, text);
+      }
+      case 'C': {
+        P5_TRY(const auto text, counted(1));
+        return push_text(PickleKind::bytes, text);
+      }
+      case 'B': {
+        P5_TRY(const auto text, counted(4));
+        return push_text(PickleKind::bytes, text);
+      }
+      case '\x8e':
+      case '\x96': {
+        P5_TRY(const auto text, counted(8));
+        return push_text(PickleKind::bytes, text);
+      }
+      default:
+        return container_step(opcode);
     }
   }
 
   Status container_step(char opcode) {
     switch (opcode) {
-      case ']': return push_items(PickleKind::list, {});
-      case '}': return push_items(PickleKind::dict, {});
-      case ')': return push_items(PickleKind::tuple, {});
-      case '\x8f': return push_items(PickleKind::set, {});
-      case 'l': { P5_TRY(auto items, pop_to_mark()); return push_items(PickleKind::list, std::move(items)); }
-      case 't': { P5_TRY(auto items, pop_to_mark()); return push_items(PickleKind::tuple, std::move(items)); }
-      case '\x91': { P5_TRY(auto items, pop_to_mark()); return push_items(PickleKind::set, std::move(items)); }
+      case ']':
+        return push_items(PickleKind::list, {});
+      case '}':
+        return push_items(PickleKind::dict, {});
+      case ')':
+        return push_items(PickleKind::tuple, {});
+      case '\x8f':
+        return push_items(PickleKind::set, {});
+      case 'l': {
+        P5_TRY(auto items, pop_to_mark());
+        return push_items(PickleKind::list, std::move(items));
+      }
+      case 't': {
+        P5_TRY(auto items, pop_to_mark());
+        return push_items(PickleKind::tuple, std::move(items));
+      }
+      case '\x91': {
+        P5_TRY(auto items, pop_to_mark());
+        return push_items(PickleKind::set, std::move(items));
+      }
       case 'd': {
         P5_TRY(auto items, pop_to_mark());
         if (items.size() % 2) return wrong("holds a dict with a key and no value");
         return push_items(PickleKind::dict, std::move(items));
       }
-      case '\x85': case '\x86': case '\x87': {
+      case '\x85':
+      case '\x86':
+      case '\x87': {
         std::vector<PickleIndex> items(static_cast<std::size_t>(static_cast<unsigned char>(opcode) - 0x84));
-        for (auto item = items.rbegin(); item != items.rend(); ++item) { P5_TRY(*item, pop()); }
+        for (auto item = items.rbegin(); item != items.rend(); ++item) {
+          P5_TRY(*item, pop());
+        }
         return push_items(PickleKind::tuple, std::move(items));
       }
-      case 'a': { P5_TRY(const PickleIndex value, pop()); return extend({value}); }
-      case 'e': case '\x90': { P5_TRY(auto items, pop_to_mark()); return extend(std::move(items)); }
-      case 's': { P5_TRY(const PickleIndex value, pop()); P5_TRY(const PickleIndex key, pop()); return extend({key, value}); }
+      case 'a': {
+        P5_TRY(const PickleIndex value, pop());
+        return extend({value});
+      }
+      case 'e':
+      case '\x90': {
+        P5_TRY(auto items, pop_to_mark());
+        return extend(std::move(items));
+      }
+      case 's': {
+        P5_TRY(const PickleIndex value, pop());
+        P5_TRY(const PickleIndex key, pop());
+        return extend({key, value});
+      }
       case 'u': {
         P5_TRY(auto items, pop_to_mark());
         if (items.size() % 2) return wrong("sets a key without a value");
         return extend(std::move(items));
       }
-      case 'p': { P5_TRY(const auto key, memo_key()); return set_memo(key); }
-      case 'g': { P5_TRY(const auto key, memo_key()); return get_memo(key); }
-      case 'q': { P5_TRY(const auto key, fixed(1)); return set_memo(key); }
-      case 'h': { P5_TRY(const auto key, fixed(1)); return get_memo(key); }
-      case 'r': { P5_TRY(const auto key, fixed(4)); return set_memo(key); }
-      case 'j': { P5_TRY(const auto key, fixed(4)); return get_memo(key); }
-      case '\x94': return set_memo(memo_.size());
-      default: return object_step(opcode);
+      case 'p': {
+        P5_TRY(const auto key, memo_key());
+        return set_memo(key);
+      }
+      case 'g': {
+        P5_TRY(const auto key, memo_key());
+        return get_memo(key);
+      }
+      case 'q': {
+        P5_TRY(const auto key, fixed(1));
+        return set_memo(key);
+      }
+      case 'h': {
+        P5_TRY(const auto key, fixed(1));
+        return get_memo(key);
+      }
+      case 'r': {
+        P5_TRY(const auto key, fixed(4));
+        return set_memo(key);
+      }
+      case 'j': {
+        P5_TRY(const auto key, fixed(4));
+        return get_memo(key);
+      }
+      case '\x94':
+        return set_memo(memo_.size());
+      default:
+        return object_step(opcode);
     }
   }
 
   // Opcodes that would import, construct or call.
   Status object_step(char opcode) {
     switch (opcode) {
-      case 'c': { P5_TRY(const auto module, line()); P5_TRY(const auto name, line()); return push_global(module, name); }
+      case 'c': {
+        P5_TRY(const auto module, line());
+        P5_TRY(const auto name, line());
+        return push_global(module, name);
+      }
       case '\x93': {
         P5_TRY(const PickleIndex name, pop());
         P5_TRY(const PickleIndex module, pop());
@@ -273,7 +397,12 @@ class Interpreter {
           return wrong("names a global by something that is no string");
         return push_global(document_.at(module).text, document_.at(name).text);
       }
-      case 'R': case '\x81': { P5_TRY(const PickleIndex arguments, pop()); P5_TRY(const PickleIndex callee, pop()); return push_call(callee, arguments); }
+      case 'R':
+      case '\x81': {
+        P5_TRY(const PickleIndex arguments, pop());
+        P5_TRY(const PickleIndex callee, pop());
+        return push_call(callee, arguments);
+      }
       case '\x92': {  // NEWOBJ_EX: class, arguments, keyword arguments
         P5_TRY(const PickleIndex keywords, pop());
         P5_TRY(const PickleIndex arguments, pop());
@@ -309,13 +438,32 @@ class Interpreter {
         document_.nodes[object].state = state;
         return {};
       }
-      case 'P': { P5_TRY(const auto id, line()); P5_OK(push_text(PickleKind::string, id)); P5_TRY(const PickleIndex node, pop()); return push_items(PickleKind::persistent, {node}); }
-      case 'Q': { P5_TRY(const PickleIndex id, pop()); return push_items(PickleKind::persistent, {id}); }
-      case '\x82': { P5_TRY(const auto code, fixed(1)); return push_global("copyreg.extension", std::to_string(code)); }
-      case '\x83': { P5_TRY(const auto code, fixed(2)); return push_global("copyreg.extension", std::to_string(code)); }
-      case '\x84': { P5_TRY(const auto code, fixed(4)); return push_global("copyreg.extension", std::to_string(code)); }
-      case '\x97': return push_items(PickleKind::persistent, {0});  // NEXT_BUFFER: out of band
-      case '\x98': return {};                                       // READONLY_BUFFER
+      case 'P': {
+        P5_TRY(const auto id, line());
+        P5_OK(push_text(PickleKind::string, id));
+        P5_TRY(const PickleIndex node, pop());
+        return push_items(PickleKind::persistent, {node});
+      }
+      case 'Q': {
+        P5_TRY(const PickleIndex id, pop());
+        return push_items(PickleKind::persistent, {id});
+      }
+      case '\x82': {
+        P5_TRY(const auto code, fixed(1));
+        return push_global("copyreg.extension", std::to_string(code));
+      }
+      case '\x83': {
+        P5_TRY(const auto code, fixed(2));
+        return push_global("copyreg.extension", std::to_string(code));
+      }
+      case '\x84': {
+        P5_TRY(const auto code, fixed(4));
+        return push_global("copyreg.extension", std::to_string(code));
+      }
+      case '\x97':
+        return push_items(PickleKind::persistent, {0});  // NEXT_BUFFER: out of band
+      case '\x98':
+        return {};  // READONLY_BUFFER
       default: {
         constexpr char digits[] = "0123456789abcdef";
         const auto code = static_cast<unsigned char>(opcode);
@@ -334,7 +482,8 @@ class Interpreter {
       node.real = std::bit_cast<double>(bits);
     } else {
       P5_TRY(const auto text, line());
-      if (std::from_chars(text.data(), text.data() + text.size(), node.real).ec != std::errc()) return wrong("holds a number that is none");
+      if (std::from_chars(text.data(), text.data() + text.size(), node.real).ec != std::errc())
+        return wrong("holds a number that is none");
     }
     return push(std::move(node));
   }
@@ -368,7 +517,8 @@ const PickleNode* PickleDocument::find(const PickleNode& node, std::string_view 
   return nullptr;
 }
 
-Result<PickleDocument> read_pickle(std::span<const std::byte> bytes, const std::string& path, const PickleLimits& limits) {
+Result<PickleDocument> read_pickle(std::span<const std::byte> bytes, const std::string& path,
+                                   const PickleLimits& limits) {
   return Interpreter(bytes, path, limits).run();
 }
 

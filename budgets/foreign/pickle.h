@@ -1,5 +1,6 @@
-// Pickles read without running them. The interpreter knows every opcode of protocols 0 to 5; an opcode that would import or
-// call something in Python only adds a node to a tree that says so. Nothing is looked up, constructed or called.
+// Pickles read without running them. The interpreter knows every opcode of protocols 0 to 5; an opcode that would
+// import or call something in Python only adds a node to a tree that says so. Nothing is looked up, constructed or
+// called.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,9 @@ namespace par5 {
 
 enum class PickleKind {
   none,
-  boolean,     // integer 0 or 1
+  boolean,  // integer 0 or 1
   integer,
-  big_integer, // text: little-endian two's complement bytes of more than 64 bits
+  big_integer,  // text: little-endian two's complement bytes of more than 64 bits
   real,
   bytes,       // text
   string,      // text, UTF-8
@@ -47,8 +48,8 @@ struct PickleDocument {
   std::vector<PickleNode> nodes;    // nodes[0] is None
   std::deque<std::string> strings;  // unescaped texts of the old opcodes
   PickleIndex root = 0;
-  std::uint64_t end = 0;            // offset behind the STOP opcode
-  std::vector<std::string> globals; // every "module.name" once, in the order of first use
+  std::uint64_t end = 0;             // offset behind the STOP opcode
+  std::vector<std::string> globals;  // every "module.name" once, in the order of first use
 
   const PickleNode& at(PickleIndex index) const { return nodes[index]; }
   // The value of a dict's string key; null where there is none or `node` is no dict.
@@ -59,9 +60,10 @@ struct PickleLimits {
   std::uint64_t max_nodes = 4'000'000;
 };
 
-// Reads the pickle at the start of `bytes`. Truncated, unknown or contradictory opcodes are bad_data with file and offset;
-// more nodes than the limit is resource_limit.
-Result<PickleDocument> read_pickle(std::span<const std::byte> bytes, const std::string& path, const PickleLimits& limits = {});
+// Reads the pickle at the start of `bytes`. Truncated, unknown or contradictory opcodes are bad_data with file and
+// offset; more nodes than the limit is resource_limit.
+Result<PickleDocument> read_pickle(std::span<const std::byte> bytes, const std::string& path,
+                                   const PickleLimits& limits = {});
 
 // The globals that neither a PyTorch state dict nor NumPy arrays need: what running the pickle would reach beyond data
 // ("os.system", "builtins.eval"). Empty for a pickle that is data only.

@@ -46,8 +46,12 @@ std::optional<std::string> bytes_value(const PickleDocument& document, const Pic
   return out;
 }
 
-std::string describe_tensor(const TorchTensor& tensor) { return std::string(dtype_name(tensor.dtype)) + " " + to_string(tensor.shape); }
-std::uint64_t tensor_bytes(const TorchTensor& tensor) { return static_cast<std::uint64_t>(element_count(tensor.shape)) * bytes_per_element(tensor.dtype); }
+std::string describe_tensor(const TorchTensor& tensor) {
+  return std::string(dtype_name(tensor.dtype)) + " " + to_string(tensor.shape);
+}
+std::uint64_t tensor_bytes(const TorchTensor& tensor) {
+  return static_cast<std::uint64_t>(element_count(tensor.shape)) * bytes_per_element(tensor.dtype);
+}
 
 // Reads {name: entry} of either format, with the payloads that the quinary one refers to.
 class EntryReader {
@@ -61,7 +65,8 @@ class EntryReader {
       const PickleNode& key = document_.at(root.items[i]);
       if (key.kind != PickleKind::string) continue;
       name_ = key.text;
-      if (Status status = entry(document_.at(root.items[i + 1])); !status) archive_.unread.push_back(name_ + ": " + status.error().message);
+      if (Status status = entry(document_.at(root.items[i + 1])); !status)
+        archive_.unread.push_back(name_ + ": " + status.error().message);
     }
   }
 
@@ -73,12 +78,15 @@ class EntryReader {
       return bad_data("its '" + std::string(key) + "' is missing or no number");
     return static_cast<std::uint64_t>(node->integer);
   }
-  PickleIndex index_of(const PickleNode& node) const { return static_cast<PickleIndex>(&node - document_.nodes.data()); }
+  PickleIndex index_of(const PickleNode& node) const {
+    return static_cast<PickleIndex>(&node - document_.nodes.data());
+  }
 
   Status entry(const PickleNode& entry) {
     const PickleNode* type = field(entry, "type");
     if (!type || type->kind != PickleKind::string) return bad_data("an entry without a type");
-    if (type->text == "ternary" || type->text == "ternary_bitmask" || type->text == "quinary") return quantized(entry, std::string(type->text));
+    if (type->text == "ternary" || type->text == "ternary_bitmask" || type->text == "quinary")
+      return quantized(entry, std::string(type->text));
     if (type->text == "fp8" || type->text == "fp16") return plain(entry);
     return bad_data("the entry type '" + std::string(type->text) + "' is not read");
   }
@@ -101,7 +109,8 @@ class EntryReader {
     archive_.dangerous.insert(archive_.dangerous.end(), inner.dangerous.begin(), inner.dangerous.end());
     const auto tensor = inner.tensor_at(inner.document.root);
     if (!tensor) return bad_data("its payload is no tensor");
-    archive_.streams.push_back({name_, describe_tensor(*tensor), payload->codec, payload->stored_bytes, payload->content->size()});
+    archive_.streams.push_back(
+        {name_, describe_tensor(*tensor), payload->codec, payload->stored_bytes, payload->content->size()});
     return values(*tensor, shape);
   }
   static Result<std::vector<float>> values(const TorchTensor& tensor, Shape* shape) {
@@ -110,7 +119,8 @@ class EntryReader {
     if (copy.dtype == DType::uint8 || copy.dtype == DType::int8) {
       std::vector<float> out;
       for (const std::byte byte : copy.data)
-        out.push_back(copy.dtype == DType::uint8 ? static_cast<float>(std::to_integer<int>(byte)) : static_cast<float>(static_cast<std::int8_t>(byte)));
+        out.push_back(copy.dtype == DType::uint8 ? static_cast<float>(std::to_integer<int>(byte))
+                                                 : static_cast<float>(static_cast<std::int8_t>(byte)));
       return out;
     }
     return to_floats(copy.view());
@@ -124,7 +134,8 @@ class EntryReader {
   }
 
   Result<const Payload*> payload_at(std::uint64_t index) const {
-    if (index >= payloads_.size()) return bad_data("it refers to payload " + std::to_string(index) + " of " + std::to_string(payloads_.size()));
+    if (index >= payloads_.size())
+      return bad_data("it refers to payload " + std::to_string(index) + " of " + std::to_string(payloads_.size()));
     return &payloads_[index];
   }
 
@@ -136,11 +147,14 @@ class EntryReader {
     P5_TRY(const std::uint64_t columns, number(reference, "cols"));
     P5_TRY(const Payload* payload, payload_at(which));
     if (layout < 1 || layout > 4) return bad_data("its layout " + std::to_string(layout) + " is not known");
-    archive_.streams.push_back({name_ + part, std::string(kLayoutNames[layout]) + " codes [" + std::to_string(rows) + ", " + std::to_string(columns) + "]",
-                                payload->codec, payload->stored_bytes, payload->content ? payload->content->size() : 0});
+    archive_.streams.push_back(
+        {name_ + part,
+         std::string(kLayoutNames[layout]) + " codes [" + std::to_string(rows) + ", " + std::to_string(columns) + "]",
+         payload->codec, payload->stored_bytes, payload->content ? payload->content->size() : 0});
     if (!payload->content) return bad_data(payload->why);
     if (rows > (1u << 30) || columns > (1u << 30)) return bad_data("its size is out of bounds");
-    P5_TRY(auto codes, layout <= 2 ? codes_from_base(*payload->content, 5, rows * columns) : codes_from_quinary_planes(*payload->content, rows * columns));
+    P5_TRY(auto codes, layout <= 2 ? codes_from_base(*payload->content, 5, rows * columns)
+                                   : codes_from_quinary_planes(*payload->content, rows * columns));
     return layout % 2 == 0 ? from_columns(codes, rows, columns) : codes;
   }
 
@@ -148,19 +162,23 @@ class EntryReader {
     const PickleNode* packed = field(entry, "packed");
     if (!packed) return bad_data("it has no 'packed'");
     if (const auto bytes = bytes_value(document_, *packed)) {
-      archive_.streams.push_back({name_, type + " codes, " + grouped(static_cast<std::int64_t>(count)), "", 0, bytes->size()});
+      archive_.streams.push_back(
+          {name_, type + " codes, " + grouped(static_cast<std::int64_t>(count)), "", 0, bytes->size()});
       if (type == "ternary_bitmask") return codes_from_ternary_planes(*bytes, count);
       return codes_from_base(*bytes, type == "ternary" ? 3 : 5, count);
     }
     if (packed->kind == PickleKind::dict) return referred(*packed, "");
-    if (packed->kind != PickleKind::tuple || packed->items.size() != 2) return bad_data("its codes are stored in a way that is not read");
+    if (packed->kind != PickleKind::tuple || packed->items.size() != 2)
+      return bad_data("its codes are stored in a way that is not read");
     const PickleNode& parts = document_.at(packed->items[1]);
     std::vector<std::int8_t> all;
     Error first;
     for (std::size_t i = 0; i < parts.items.size() && i < 3; ++i) {
       const auto part = referred(document_.at(parts.items[i]), std::string(":") + "QKV"[i]);
-      if (part) all.insert(all.end(), part->begin(), part->end());
-      else if (first.message.empty()) first = part.error();
+      if (part)
+        all.insert(all.end(), part->begin(), part->end());
+      else if (first.message.empty())
+        first = part.error();
     }
     if (!first.message.empty()) return tl::unexpected(first);
     return all;
@@ -174,7 +192,8 @@ class EntryReader {
     P5_TRY(std::vector<float> deltas, floats(entry, "scale_delta", nullptr, true));
     P5_TRY(const std::uint64_t bits, number(entry, "scale_bits"));
     P5_TRY(const std::uint64_t groups, number(entry, "scale_n_groups"));
-    if (anchor.size() != 1 || step.size() != 1 || (bits != 4 && bits != 5 && bits != 8)) return bad_data("its scales are stored in a way that is not read");
+    if (anchor.size() != 1 || step.size() != 1 || (bits != 4 && bits != 5 && bits != 8))
+      return bad_data("its scales are stored in a way that is not read");
     if (bits == 4) {
       std::vector<float> nibbles;
       for (const float pair : deltas) {
@@ -184,7 +203,8 @@ class EntryReader {
       nibbles.resize(std::min<std::size_t>(nibbles.size(), groups));
       deltas = std::move(nibbles);
     }
-    if (deltas.size() != groups) return bad_data("it has " + std::to_string(deltas.size()) + " scales for " + std::to_string(groups) + " groups");
+    if (deltas.size() != groups)
+      return bad_data("it has " + std::to_string(deltas.size()) + " scales for " + std::to_string(groups) + " groups");
     const float half = bits == 8 ? 0.0f : static_cast<float>(1 << (bits - 1));
     for (float& delta : deltas) delta = round_to_half(std::exp2(anchor[0] + (delta - half) * step[0]));
     return deltas;
@@ -197,17 +217,21 @@ class EntryReader {
     if (!shape || shape->items.size() != 2) return bad_data("its shape is not that of a matrix");
     const std::int64_t rows = document_.at(shape->items[0]).integer, columns = document_.at(shape->items[1]).integer;
     constexpr std::int64_t kMost = std::int64_t{1} << 30;
-    if (rows <= 0 || columns <= 0 || rows > kMost || columns > kMost || group == 0 || padded < static_cast<std::uint64_t>(columns) || padded % group || padded > static_cast<std::uint64_t>(kMost))
+    if (rows <= 0 || columns <= 0 || rows > kMost || columns > kMost || group == 0 ||
+        padded < static_cast<std::uint64_t>(columns) || padded % group || padded > static_cast<std::uint64_t>(kMost))
       return bad_data("its shape, padding and group do not fit each other");
     const std::uint64_t count = static_cast<std::uint64_t>(rows) * padded;
     auto decoded = codes(entry, type, count);
     auto scale = scales(entry);
     if (!decoded) return tl::unexpected(decoded.error());
     if (!scale) return tl::unexpected(scale.error());
-    if (decoded->size() != count || scale->size() * group != count) return bad_data("its codes and scales do not fit its shape");
+    if (decoded->size() != count || scale->size() * group != count)
+      return bad_data("its codes and scales do not fit its shape");
     if (import_)
-      archive_.tensors.push_back(Tensor::from_floats(name_, {rows, columns}, weights_from_codes(*decoded, *scale, static_cast<std::uint64_t>(rows),
-                                                                                               static_cast<std::uint64_t>(columns), padded, group)));
+      archive_.tensors.push_back(
+          Tensor::from_floats(name_, {rows, columns},
+                              weights_from_codes(*decoded, *scale, static_cast<std::uint64_t>(rows),
+                                                 static_cast<std::uint64_t>(columns), padded, group)));
     return {};
   }
 
@@ -219,7 +243,9 @@ class EntryReader {
   std::string name_;
 };
 
-std::string_view characters(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string_view characters(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 // The quinary archive; nothing where the bytes do not have its shape.
 Result<std::optional<ForeignArchive>> read_per_stream(std::string_view bytes, const std::string& path, bool import) {
@@ -228,7 +254,9 @@ Result<std::optional<ForeignArchive>> read_per_stream(std::string_view bytes, co
   const auto u32 = [&]() -> std::optional<std::uint32_t> {
     if (bytes.size() - at < 4) return std::nullopt;
     std::uint32_t value = 0;
-    for (int i = 0; i < 4; ++i) value |= static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)])) << (8 * i);
+    for (int i = 0; i < 4; ++i)
+      value |= static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]))
+               << (8 * i);
     at += 4;
     return value;
   };
@@ -239,7 +267,9 @@ Result<std::optional<ForeignArchive>> read_per_stream(std::string_view bytes, co
   };
   const auto metadata_size = u32();
   const auto metadata = metadata_size ? take(*metadata_size) : std::nullopt;
-  if (!metadata || !metadata->starts_with("\xfd" "7zXZ")) return std::nullopt;
+  if (!metadata || !metadata->starts_with("\xfd"
+                                          "7zXZ"))
+    return std::nullopt;
   auto pickled = decode_lzma(*metadata);
   if (!pickled) return tl::unexpected(pickled.error().in_file(path));
   const auto count = u32();
@@ -250,8 +280,15 @@ Result<std::optional<ForeignArchive>> read_per_stream(std::string_view bytes, co
     const auto method = take(1);
     const auto size = method ? u32() : std::nullopt;
     const auto body = size ? take(*size) : std::nullopt;
-    if (!body) return bad_data("'" + path + "' ends inside payload " + std::to_string(i) + " of " + std::to_string(*count), path, at);
-    Payload payload{(*method)[0] == 0 ? "xz" : (*method)[0] == 1 ? "lrzip" : "method " + std::to_string(static_cast<unsigned char>((*method)[0])), body->size(), {}, {}};
+    if (!body)
+      return bad_data("'" + path + "' ends inside payload " + std::to_string(i) + " of " + std::to_string(*count), path,
+                      at);
+    Payload payload{(*method)[0] == 0   ? "xz"
+                    : (*method)[0] == 1 ? "lrzip"
+                                        : "method " + std::to_string(static_cast<unsigned char>((*method)[0])),
+                    body->size(),
+                    {},
+                    {}};
     if (payload.codec == "xz") {
       auto content = decode_lzma(*body, std::nullopt, std::min(room, kMostDecodedBytes));
       if (content) {
@@ -261,7 +298,8 @@ Result<std::optional<ForeignArchive>> read_per_stream(std::string_view bytes, co
         payload.why = content.error().message;
       }
     } else {
-      payload.why = "payload " + std::to_string(i) + " is compressed by " + payload.codec + ", which par5 does not decode";
+      payload.why =
+          "payload " + std::to_string(i) + " is compressed by " + payload.codec + ", which par5 does not decode";
     }
     payloads.push_back(std::move(payload));
   }
@@ -271,14 +309,16 @@ Result<std::optional<ForeignArchive>> read_per_stream(std::string_view bytes, co
   archive.dangerous = file.dangerous;
   archive.streams.push_back({"metadata", "torch.save", "xz", metadata->size(), pickled->size()});
   EntryReader(file, payloads, archive, import).read_all();
-  if (at != bytes.size()) archive.unread.push_back(std::to_string(bytes.size() - at) + " bytes behind the last payload");
+  if (at != bytes.size())
+    archive.unread.push_back(std::to_string(bytes.size() - at) + " bytes behind the last payload");
   return archive;
 }
 
 // torch.save in any codec: the ternary format is decoded, everything else listed.
 Result<ForeignArchive> read_wrapped(std::string_view bytes, const std::string& path, bool import) {
   std::string codec, content;
-  if (bytes.starts_with("\xfd" "7zXZ")) {
+  if (bytes.starts_with("\xfd"
+                        "7zXZ")) {
     codec = ".xz";
     P5_TRY(content, decode_lzma(bytes));
   } else if (bytes.starts_with("\x28\xb5\x2f\xfd")) {
@@ -292,11 +332,15 @@ Result<ForeignArchive> read_wrapped(std::string_view bytes, const std::string& p
     P5_TRY(content, decode_deflate(bytes, DeflateForm::zlib));
   } else if (looks_like_zip(as_bytes(bytes))) {
     content = bytes;
-  } else if (auto decoded = decode_brotli(bytes); decoded && looks_like_zip(as_bytes(*decoded))) {  // brotli has no mark of its own
+  } else if (auto decoded = decode_brotli(bytes);
+             decoded && looks_like_zip(as_bytes(*decoded))) {  // brotli has no mark of its own
     codec = "brotli";
     content = std::move(*decoded);
   } else {
-    return bad_data("'" + path + "' is no archive that par5 knows: not .par5, not torch.save in xz, zstd, gzip, zlib or brotli, not a per-stream archive", path, 0);
+    return bad_data("'" + path +
+                        "' is no archive that par5 knows: not .par5, not torch.save in xz, zstd, gzip, zlib or brotli, "
+                        "not a per-stream archive",
+                    path, 0);
   }
   P5_TRY(const TorchFile file, read_torch_file(as_bytes(content), path));
   ForeignArchive archive;
@@ -306,14 +350,19 @@ Result<ForeignArchive> read_wrapped(std::string_view bytes, const std::string& p
     const PickleNode* type = file.document.find(file.document.at(item), "type");
     return type && type->text.starts_with("ternary");
   });
-  archive.format = entries ? "ternary, torch.save in one " + codec + " stream" : "torch.save" + (codec.empty() ? "" : " in " + codec);
+  archive.format = entries ? "ternary, torch.save in one " + codec + " stream"
+                           : "torch.save" + (codec.empty() ? "" : " in " + codec);
   if (entries) {
     EntryReader(file, {}, archive, import).read_all();
     return archive;
   }
-  for (const TorchTensor& tensor : file.tensors) archive.streams.push_back({tensor.name, describe_tensor(tensor), "", 0, tensor_bytes(tensor)});
+  for (const TorchTensor& tensor : file.tensors)
+    archive.streams.push_back({tensor.name, describe_tensor(tensor), "", 0, tensor_bytes(tensor)});
   archive.unread = file.skipped;
-  if (import) return bad_data("'" + path + "' is " + archive.format + ": its tensors' meaning is not documented, so they are listed and not imported", path);
+  if (import)
+    return bad_data("'" + path + "' is " + archive.format +
+                        ": its tensors' meaning is not documented, so they are listed and not imported",
+                    path);
   return archive;
 }
 
@@ -327,7 +376,11 @@ Result<ForeignArchive> read(std::span<const std::byte> bytes, const std::string&
 
 }  // namespace
 
-Result<ForeignArchive> list_archive(std::span<const std::byte> bytes, const std::string& path) { return read(bytes, path, false); }
-Result<ForeignArchive> import_archive(std::span<const std::byte> bytes, const std::string& path) { return read(bytes, path, true); }
+Result<ForeignArchive> list_archive(std::span<const std::byte> bytes, const std::string& path) {
+  return read(bytes, path, false);
+}
+Result<ForeignArchive> import_archive(std::span<const std::byte> bytes, const std::string& path) {
+  return read(bytes, path, true);
+}
 
 }  // namespace par5

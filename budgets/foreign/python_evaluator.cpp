@@ -38,13 +38,15 @@ std::optional<RawLzma> raw_filter(const Value& filters) {
     const std::string& key = entry[i].text;
     const Value& value = entry[i + 1];
     if (key == "id") {
-      known = value.text == "lzma.FILTER_LZMA2" || value.number == 0x21 || value.text == "lzma.FILTER_LZMA1" || value.number == 0x4000000000000001;
+      known = value.text == "lzma.FILTER_LZMA2" || value.number == 0x21 || value.text == "lzma.FILTER_LZMA1" ||
+              value.number == 0x4000000000000001;
       raw.lzma2 = value.text == "lzma.FILTER_LZMA2" || value.number == 0x21;
     }
     if (key == "lc") raw.lc = static_cast<std::uint32_t>(value.number);
     if (key == "lp") raw.lp = static_cast<std::uint32_t>(value.number);
     if (key == "pb") raw.pb = static_cast<std::uint32_t>(value.number);
-    if (key == "dict_size") raw.dictionary = static_cast<std::uint32_t>(std::clamp<std::int64_t>(value.number, 4096, std::int64_t{1} << 27));
+    if (key == "dict_size")
+      raw.dictionary = static_cast<std::uint32_t>(std::clamp<std::int64_t>(value.number, 4096, std::int64_t{1} << 27));
   }
   return known ? std::optional(raw) : std::nullopt;
 }
@@ -53,15 +55,19 @@ std::optional<RawLzma> raw_filter(const Value& filters) {
 std::optional<Result<std::string>> decode_text(const std::string& function, const std::string& text) {
   if (function == "base64.b85decode") return decode_base85(text);
   if (function == "base64.a85decode") return decode_ascii85(text);
-  if (function == "base64.b64decode" || function == "base64.standard_b64decode" || function == "base64.decodebytes" || function == "binascii.a2b_base64")
+  if (function == "base64.b64decode" || function == "base64.standard_b64decode" || function == "base64.decodebytes" ||
+      function == "binascii.a2b_base64")
     return decode_base64(text);
   if (function == "base64.urlsafe_b64decode") return decode_base64(text, true);
   if (function == "base64.b32decode") return decode_base32(text);
-  if (function == "base64.b16decode" || function == "bytes.fromhex" || function == "bytearray.fromhex" || function == "binascii.unhexlify" || function == "binascii.a2b_hex")
+  if (function == "base64.b16decode" || function == "bytes.fromhex" || function == "bytearray.fromhex" ||
+      function == "binascii.unhexlify" || function == "binascii.a2b_hex")
     return decode_hex(text);
   if (function == "gzip.decompress") return decode_deflate(text, DeflateForm::gzip, kMostScriptBytes);
-  if (function == "brotli.decompress" || function == "brotlicffi.decompress") return decode_brotli(text, kMostScriptBytes);
-  if (function == "zstandard.decompress" || function == "zstd.decompress" || function == "compression.zstd.decompress") return decode_zstd(text, kMostScriptBytes);
+  if (function == "brotli.decompress" || function == "brotlicffi.decompress")
+    return decode_brotli(text, kMostScriptBytes);
+  if (function == "zstandard.decompress" || function == "zstd.decompress" || function == "compression.zstd.decompress")
+    return decode_zstd(text, kMostScriptBytes);
   return std::nullopt;
 }
 
@@ -75,13 +81,19 @@ PythonValue PythonValue::of_text(std::string text, std::string how) {
   return value;
 }
 
-PythonEvaluator::PythonEvaluator(const std::vector<PythonToken>& tokens, std::string script_name, const ReadBeside& read_beside,
-                                 std::map<std::string, PythonValue> variables)
-    : tokens_(tokens), script_name_(std::move(script_name)), read_beside_(read_beside), variables_(std::move(variables)) {
+PythonEvaluator::PythonEvaluator(const std::vector<PythonToken>& tokens, std::string script_name,
+                                 const ReadBeside& read_beside, std::map<std::string, PythonValue> variables)
+    : tokens_(tokens),
+      script_name_(std::move(script_name)),
+      read_beside_(read_beside),
+      variables_(std::move(variables)) {
   variables_["__file__"] = PythonValue::of_text(script_name_, "__file__");
   for (const PythonImport& import : python_imports(tokens_)) {
-    if (!import.name.empty()) variables_[import.alias] = named(import.module + "." + import.name);
-    else variables_[import.alias] = named(import.alias == import.module.substr(0, import.module.find('.')) ? import.alias : import.module);
+    if (!import.name.empty())
+      variables_[import.alias] = named(import.module + "." + import.name);
+    else
+      variables_[import.alias] =
+          named(import.alias == import.module.substr(0, import.module.find('.')) ? import.alias : import.module);
   }
 }
 
@@ -168,7 +180,8 @@ Value PythonEvaluator::atom(std::size_t& at) {
     std::string digits = token.text;
     std::erase(digits, '_');
     const bool hexadecimal = digits.starts_with("0x");
-    std::from_chars(digits.data() + (hexadecimal ? 2 : 0), digits.data() + digits.size(), value.number, hexadecimal ? 16 : 10);
+    std::from_chars(digits.data() + (hexadecimal ? 2 : 0), digits.data() + digits.size(), value.number,
+                    hexadecimal ? 16 : 10);
     return value;
   }
   if (token.kind == Kind::name) {
@@ -239,8 +252,10 @@ std::vector<PythonEvaluator::Argument> PythonEvaluator::arguments(std::size_t& a
       if (text == "(" || text == "[" || text == "{") ++depth;
       if (text == ")" || text == "]" || text == "}") --depth;
     }
-    if (next_is(at, ",")) ++at;
-    else if (!next_is(at, ")")) break;
+    if (next_is(at, ","))
+      ++at;
+    else if (!next_is(at, ")"))
+      break;
   }
   if (next_is(at, ")")) ++at;
   return given;
@@ -248,7 +263,8 @@ std::vector<PythonEvaluator::Argument> PythonEvaluator::arguments(std::size_t& a
 
 // [::-1] reverses a text; other subscripts are not followed.
 Value PythonEvaluator::subscript(Value value, std::size_t& at) {
-  const bool reverses = next_is(at + 1, ":") && next_is(at + 2, ":") && next_is(at + 3, "-") && at + 5 < tokens_.size() && tokens_[at + 4].text == "1" && next_is(at + 5, "]");
+  const bool reverses = next_is(at + 1, ":") && next_is(at + 2, ":") && next_is(at + 3, "-") &&
+                        at + 5 < tokens_.size() && tokens_[at + 4].text == "1" && next_is(at + 5, "]");
   if (reverses && value.kind == Value::Kind::text) {
     at += 6;
     std::reverse(value.text.begin(), value.text.end());
@@ -279,7 +295,9 @@ Value PythonEvaluator::read(const std::string& file) {
 }
 
 Value PythonEvaluator::method(const Value& object, const std::string& name, const std::vector<Argument>& given) {
-  const auto text_argument = [&](std::size_t i) { return i < given.size() && given[i].value.kind == Value::Kind::text; };
+  const auto text_argument = [&](std::size_t i) {
+    return i < given.size() && given[i].value.kind == Value::Kind::text;
+  };
   if (object.kind == Value::Kind::text) {
     if (name == "decode" || name == "encode" || name == "strip" || name == "tobytes") return object;
     if (name == "replace" && text_argument(0) && text_argument(1) && !given[0].value.text.empty()) {
@@ -291,7 +309,8 @@ Value PythonEvaluator::method(const Value& object, const std::string& name, cons
         if (found == std::string::npos) break;
         value.text += given[1].value.text;
         at = found + given[0].value.text.size();
-        if (value.text.size() > kMostScriptBytes) return unknown("a replacement grows beyond " + std::to_string(kMostScriptBytes) + " bytes");
+        if (value.text.size() > kMostScriptBytes)
+          return unknown("a replacement grows beyond " + std::to_string(kMostScriptBytes) + " bytes");
       }
       return value;
     }
@@ -360,7 +379,9 @@ Value PythonEvaluator::call(const std::string& function, const std::vector<Argum
       if (name == "zlib") return decoded(decode_deflate(first.text, DeflateForm::zlib, kMostScriptBytes));
       return unknown("codecs with '" + name + "' is not followed");
     }
-    if (function == "compile" || function == "str" || function == "bytes" || function == "bytearray" || function == "io.BytesIO" || function == "memoryview") return first;
+    if (function == "compile" || function == "str" || function == "bytes" || function == "bytearray" ||
+        function == "io.BytesIO" || function == "memoryview")
+      return first;
     if (function == "__import__" || function == "importlib.import_module") return named(first.text);
     if (function == "open" || function == "io.open" || function == "Path" || function == "pathlib.Path") {
       Value file = first;
@@ -376,8 +397,11 @@ Value PythonEvaluator::call(const std::string& function, const std::vector<Argum
     if (function == "os.path.abspath" || function == "os.path.realpath") return first;
     if (function == "os.path.basename") return Value::of_text(base_name(first.text), first.how);
   }
-  if (first.kind == Value::Kind::file && (function == "open" || function == "Path" || function == "pathlib.Path" || function == "str")) return first;
-  if (function == "os.path.join" && (first.kind == Value::Kind::folder || first.kind == Value::Kind::text) && given.size() == 2 && given[1].value.kind == Value::Kind::text) {
+  if (first.kind == Value::Kind::file &&
+      (function == "open" || function == "Path" || function == "pathlib.Path" || function == "str"))
+    return first;
+  if (function == "os.path.join" && (first.kind == Value::Kind::folder || first.kind == Value::Kind::text) &&
+      given.size() == 2 && given[1].value.kind == Value::Kind::text) {
     Value file = first;
     file.kind = Value::Kind::text;
     file.text = first.text.empty() ? given[1].value.text : first.text + "/" + given[1].value.text;

@@ -1,5 +1,5 @@
-// Evaluates the few Python expressions of which wrappers are made: literals, names, joins, decoders and files beside the
-// script. Anything else is `unknown`; nothing is ever run.
+// Evaluates the few Python expressions of which wrappers are made: literals, names, joins, decoders and files beside
+// the script. Anything else is `unknown`; nothing is ever run.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Python source read as tokens: enough to list imports, calls and string literals with their lines, never to run anything.
+// Python source read as tokens: enough to list imports, calls and string literals with their lines, never to run
+// anything.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +20,8 @@ struct PythonToken {
   std::size_t line = 1;
 };
 
-// Comments are left out; line_end stands at ends of statements, not inside brackets. A string that does not end is bad_data
-// with its offset.
+// Comments are left out; line_end stands at ends of statements, not inside brackets. A string that does not end is
+// bad_data with its offset.
 Result<std::vector<PythonToken>> python_tokens(std::string_view source);
 
 struct PythonImport {
@@ -31,7 +32,8 @@ struct PythonImport {
 };
 std::vector<PythonImport> python_imports(const std::vector<PythonToken>& tokens);
 
-// A call by its dotted name, aliases of imports resolved ("subprocess.run"), with the string literals among its arguments.
+// A call by its dotted name, aliases of imports resolved ("subprocess.run"), with the string literals among its
+// arguments.
 struct PythonCall {
   std::string callee;
   std::vector<std::string> strings;

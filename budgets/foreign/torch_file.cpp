@@ -7,14 +7,27 @@ namespace par5 {
 namespace {
 
 std::optional<DType> storage_dtype(std::string_view global) {
-  static const std::vector<std::pair<std::string_view, DType>> names = {
-      {"torch.DoubleStorage", DType::float64}, {"torch.FloatStorage", DType::float32}, {"torch.HalfStorage", DType::float16},
-      {"torch.BFloat16Storage", DType::bfloat16}, {"torch.LongStorage", DType::int64}, {"torch.IntStorage", DType::int32},
-      {"torch.ShortStorage", DType::int16}, {"torch.CharStorage", DType::int8}, {"torch.ByteStorage", DType::uint8},
-      {"torch.BoolStorage", DType::boolean}, {"torch.float64", DType::float64}, {"torch.float32", DType::float32},
-      {"torch.float16", DType::float16}, {"torch.bfloat16", DType::bfloat16}, {"torch.float8_e4m3fn", DType::float8_e4m3},
-      {"torch.int64", DType::int64}, {"torch.int32", DType::int32}, {"torch.int16", DType::int16}, {"torch.int8", DType::int8},
-      {"torch.uint8", DType::uint8}, {"torch.bool", DType::boolean}};
+  static const std::vector<std::pair<std::string_view, DType>> names = {{"torch.DoubleStorage", DType::float64},
+                                                                        {"torch.FloatStorage", DType::float32},
+                                                                        {"torch.HalfStorage", DType::float16},
+                                                                        {"torch.BFloat16Storage", DType::bfloat16},
+                                                                        {"torch.LongStorage", DType::int64},
+                                                                        {"torch.IntStorage", DType::int32},
+                                                                        {"torch.ShortStorage", DType::int16},
+                                                                        {"torch.CharStorage", DType::int8},
+                                                                        {"torch.ByteStorage", DType::uint8},
+                                                                        {"torch.BoolStorage", DType::boolean},
+                                                                        {"torch.float64", DType::float64},
+                                                                        {"torch.float32", DType::float32},
+                                                                        {"torch.float16", DType::float16},
+                                                                        {"torch.bfloat16", DType::bfloat16},
+                                                                        {"torch.float8_e4m3fn", DType::float8_e4m3},
+                                                                        {"torch.int64", DType::int64},
+                                                                        {"torch.int32", DType::int32},
+                                                                        {"torch.int16", DType::int16},
+                                                                        {"torch.int8", DType::int8},
+                                                                        {"torch.uint8", DType::uint8},
+                                                                        {"torch.bool", DType::boolean}};
   for (const auto& [name, dtype] : names)
     if (name == global) return dtype;
   return std::nullopt;
@@ -24,7 +37,8 @@ std::optional<DType> storage_dtype(std::string_view global) {
 std::optional<std::vector<std::int64_t>> integers(const PickleDocument& document, PickleIndex index) {
   const PickleNode& node = document.at(index);
   // torch.Size(( … )) is a call with a tuple of a tuple.
-  if (node.kind == PickleKind::call && document.at(node.items[1]).items.size() == 1) return integers(document, document.at(node.items[1]).items[0]);
+  if (node.kind == PickleKind::call && document.at(node.items[1]).items.size() == 1)
+    return integers(document, document.at(node.items[1]).items[0]);
   if (node.kind != PickleKind::tuple && node.kind != PickleKind::list) return std::nullopt;
   if (node.items.size() > 16) return std::nullopt;
   std::vector<std::int64_t> values;
@@ -55,7 +69,8 @@ class Reader {
   }
 
  private:
-  std::optional<TorchTensor> rebuilt(std::string_view function, const PickleNode& arguments, std::string& reason) const {
+  std::optional<TorchTensor> rebuilt(std::string_view function, const PickleNode& arguments,
+                                     std::string& reason) const {
     if (!function.starts_with("torch._utils._rebuild")) return std::nullopt;
     const bool v2 = function == "torch._utils._rebuild_tensor_v2" || function == "torch._utils._rebuild_tensor";
     const bool v3 = function == "torch._utils._rebuild_tensor_v3";  // ends in the element type, over untyped bytes
@@ -64,7 +79,8 @@ class Reader {
       return std::nullopt;
     }
     const std::vector<PickleIndex>& items = arguments.items;
-    if (items.size() < (v3 ? 7u : 4u) || document_.at(items[0]).kind != PickleKind::persistent || document_.at(items[1]).kind != PickleKind::integer) {
+    if (items.size() < (v3 ? 7u : 4u) || document_.at(items[0]).kind != PickleKind::persistent ||
+        document_.at(items[1]).kind != PickleKind::integer) {
       reason = "its description is incomplete";
       return std::nullopt;
     }
@@ -107,7 +123,8 @@ class Reader {
       if (extent <= 1) continue;
       if (stride > room / (extent - 1)) return false;
       last += stride * (extent - 1);
-      if (last >= room || count > room / extent) return false;  // broadcast tensors (stride 0) larger than their storage too
+      if (last >= room || count > room / extent)
+        return false;  // broadcast tensors (stride 0) larger than their storage too
       count *= extent;
     }
     return empty || last < room;
@@ -136,11 +153,13 @@ void collect(TorchFile& file, PickleIndex index, const std::string& name, int de
   if (node.kind == PickleKind::dict || node.kind == PickleKind::call) {
     for (std::size_t i = node.kind == PickleKind::call ? 2 : 0; i + 1 < node.items.size(); i += 2) {
       const PickleNode& key = file.document.at(node.items[i]);
-      const std::string part = key.kind == PickleKind::string ? std::string(key.text) : describe(file.document, node.items[i], 1);
+      const std::string part =
+          key.kind == PickleKind::string ? std::string(key.text) : describe(file.document, node.items[i], 1);
       collect(file, node.items[i + 1], prefix + part, depth + 1, steps);
     }
   } else if (node.kind == PickleKind::list || node.kind == PickleKind::tuple) {
-    for (std::size_t i = 0; i < node.items.size(); ++i) collect(file, node.items[i], prefix + std::to_string(i), depth + 1, steps);
+    for (std::size_t i = 0; i < node.items.size(); ++i)
+      collect(file, node.items[i], prefix + std::to_string(i), depth + 1, steps);
   }
 }
 
@@ -158,7 +177,9 @@ bool TorchTensor::is_contiguous() const {
 Result<TensorView> TorchTensor::view() const {
   if (!is_contiguous()) return bad_data("the tensor '" + name + "' is not stored row by row");
   const std::size_t width = bytes_per_element(dtype);
-  return TensorView{name, dtype, shape, storage.subspan(static_cast<std::size_t>(offset) * width, static_cast<std::size_t>(element_count(shape)) * width)};
+  return TensorView{name, dtype, shape,
+                    storage.subspan(static_cast<std::size_t>(offset) * width,
+                                    static_cast<std::size_t>(element_count(shape)) * width)};
 }
 
 Result<Tensor> TorchTensor::copy() const {
@@ -168,7 +189,8 @@ Result<Tensor> TorchTensor::copy() const {
   std::vector<std::int64_t> index(shape.size(), 0);
   std::int64_t position = offset;
   for (std::int64_t i = 0; i < count; ++i) {
-    std::memcpy(out.data.data() + static_cast<std::size_t>(i) * width, storage.data() + static_cast<std::size_t>(position) * width, width);
+    std::memcpy(out.data.data() + static_cast<std::size_t>(i) * width,
+                storage.data() + static_cast<std::size_t>(position) * width, width);
     for (std::size_t axis = shape.size(); axis-- > 0;) {
       position += strides[axis];
       if (++index[axis] < shape[axis]) break;
@@ -187,16 +209,21 @@ std::optional<TorchTensor> TorchFile::tensor_at(PickleIndex node) const {
 Result<TorchFile> read_torch_file(std::span<const std::byte> bytes, const std::string& path) {
   if (!looks_like_zip(bytes)) {
     const bool pickled = !bytes.empty() && bytes[0] == std::byte{0x80};
-    return bad_data("'" + path + "' is no zip file" + (pickled ? ": it is in PyTorch's format from before version 1.6, or a bare pickle" : ""), path, 0);
+    return bad_data("'" + path + "' is no zip file" +
+                        (pickled ? ": it is in PyTorch's format from before version 1.6, or a bare pickle" : ""),
+                    path, 0);
   }
   TorchFile file;
   P5_TRY(file.zip, read_zip(bytes, path));
-  const auto pickle = std::find_if(file.zip.entries.begin(), file.zip.entries.end(), [](const ZipEntry& entry) { return entry.name.ends_with("/data.pkl"); });
-  if (pickle == file.zip.entries.end()) return bad_data("'" + path + "' is a zip file without a data.pkl: no file of PyTorch's", path);
+  const auto pickle = std::find_if(file.zip.entries.begin(), file.zip.entries.end(),
+                                   [](const ZipEntry& entry) { return entry.name.ends_with("/data.pkl"); });
+  if (pickle == file.zip.entries.end())
+    return bad_data("'" + path + "' is a zip file without a data.pkl: no file of PyTorch's", path);
   file.prefix = pickle->name.substr(0, pickle->name.size() - std::string_view("/data.pkl").size());
   if (const ZipEntry* order = file.zip.find(file.prefix + "/byteorder")) {
     P5_TRY(const std::string text, file.zip.read(*order, 64));
-    if (text != "little") return bad_data("'" + path + "' holds big-endian tensors, which are not read", path, order->data_offset);
+    if (text != "little")
+      return bad_data("'" + path + "' holds big-endian tensors, which are not read", path, order->data_offset);
   }
   P5_TRY(const auto code, file.zip.view(*pickle));
   auto document = read_pickle(code, path);

@@ -1,5 +1,5 @@
-// PyTorch's zip files (.pt, .pth, .bin, checkpoints inside published archives): the pickle is read by an interpreter that runs
-// nothing, the tensors are views of the stored entries.
+// PyTorch's zip files (.pt, .pth, .bin, checkpoints inside published archives): the pickle is read by an interpreter
+// that runs nothing, the tensors are views of the stored entries.
 #pragma once
 
 #include <cstdint>
@@ -27,15 +27,16 @@ struct TorchTensor {
   bool is_contiguous() const;
   // Row-major without copying; bad_data where the strides do not allow it.
   Result<TensorView> view() const;
-  // Row-major, copied if need be. At most element_count(shape) elements are written, which was checked against the storage.
+  // Row-major, copied if need be. At most element_count(shape) elements are written, which was checked against the
+  // storage.
   Result<Tensor> copy() const;
 };
 
 struct TorchFile {
-  PickleDocument document;            // of data.pkl
-  std::vector<TorchTensor> tensors;   // every tensor reachable from the root, in the pickle's order
-  std::vector<std::string> dangerous; // globals beyond data: listed, never run
-  std::vector<std::string> skipped;   // "name: reason": quantised, sparse, complex or out-of-range tensors
+  PickleDocument document;             // of data.pkl
+  std::vector<TorchTensor> tensors;    // every tensor reachable from the root, in the pickle's order
+  std::vector<std::string> dangerous;  // globals beyond data: listed, never run
+  std::vector<std::string> skipped;    // "name: reason": quantised, sparse, complex or out-of-range tensors
 
   // The tensor that a node stands for, if it is one (not named).
   std::optional<TorchTensor> tensor_at(PickleIndex node) const;
@@ -44,8 +45,8 @@ struct TorchFile {
   std::string prefix;  // of the entries: "archive"
 };
 
-// `bytes` must outlive the result. A file that is no zip file, has no data.pkl or a tensor outside its storage is bad_data;
-// the old, pre-1.6 format without a zip file is named as such.
+// `bytes` must outlive the result. A file that is no zip file, has no data.pkl or a tensor outside its storage is
+// bad_data; the old, pre-1.6 format without a zip file is named as such.
 Result<TorchFile> read_torch_file(std::span<const std::byte> bytes, const std::string& path);
 
 }  // namespace par5

@@ -1,5 +1,5 @@
-// Zip files, read from their central directory: names, sizes and contents of stored and deflated entries. ZIP64 included,
-// encryption and multi-disk archives not.
+// Zip files, read from their central directory: names, sizes and contents of stored and deflated entries. ZIP64
+// included, encryption and multi-disk archives not.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +34,8 @@ struct ZipFile {
 
 bool looks_like_zip(std::span<const std::byte> bytes);
 
-// Reads the directory. Entries that overlap (the trick of zip bombs), lie outside the file or claim more than 1,032 times
-// their stored size (more than deflate can reach) are bad_data with file and offset.
+// Reads the directory. Entries that overlap (the trick of zip bombs), lie outside the file or claim more than 1,032
+// times their stored size (more than deflate can reach) are bad_data with file and offset.
 Result<ZipFile> read_zip(std::span<const std::byte> bytes, const std::string& path);
 
 }  // namespace par5

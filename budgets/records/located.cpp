@@ -12,9 +12,13 @@ std::string to_string(const Place& place) {
 }
 
 std::optional<PrintedNumber> printed_number(std::string_view text, std::size_t* end) {
-  const auto digit = [&](std::size_t i) { return i < text.size() && std::isdigit(static_cast<unsigned char>(text[i])); };
+  const auto digit = [&](std::size_t i) {
+    return i < text.size() && std::isdigit(static_cast<unsigned char>(text[i]));
+  };
   std::size_t at = 0;
-  while (at < text.size() && (text[at] == ' ' || text[at] == '~' || text[at] == '<' || text[at] == '>' || text[at] == '=')) ++at;
+  while (at < text.size() &&
+         (text[at] == ' ' || text[at] == '~' || text[at] == '<' || text[at] == '>' || text[at] == '='))
+    ++at;
   if (text.substr(at, 3) == "\xe2\x89\x88") at += 3;  // ≈
   std::string plain;
   if (at < text.size() && (text[at] == '-' || text[at] == '+')) {

@@ -22,14 +22,15 @@ struct Located {
   Place place;
 };
 
-// A number as printed: `digits` after the point, so that its rounding interval is value ± half a unit of the last digit.
+// A number as printed: `digits` after the point, so that its rounding interval is value ± half a unit of the last
+// digit.
 struct PrintedNumber {
   double value = 0;
   int digits = 0;
 };
 
-// Reads the number at the start of `text`: "1.1384", "15,724,839", "15_724_839", "~1.12", "<0.001", "-0.5e-3". Nothing where
-// there is none. `end`, if given, is set behind it.
+// Reads the number at the start of `text`: "1.1384", "15,724,839", "15_724_839", "~1.12", "<0.001", "-0.5e-3". Nothing
+// where there is none. `end`, if given, is set behind it.
 std::optional<PrintedNumber> printed_number(std::string_view text, std::size_t* end = nullptr);
 
 }  // namespace par5

@@ -26,12 +26,14 @@ Status list(const std::string& folder, const std::string& prefix, int depth, std
   for (const std::string& name : names) {
     const std::string path = join_path(folder, name);
     if (is_folder(path)) {
-      if (depth < 8 && name != ".git" && name != "__pycache__") P5_OK(list(path, prefix + name + "/", depth + 1, files));
+      if (depth < 8 && name != ".git" && name != "__pycache__")
+        P5_OK(list(path, prefix + name + "/", depth + 1, files));
       continue;
     }
     const auto size = file_size(path);
     if (!size) continue;  // a broken link, a socket
-    if (files.size() >= kMostFiles) return resource_limit("'" + folder + "' holds more than " + std::to_string(kMostFiles) + " files");
+    if (files.size() >= kMostFiles)
+      return resource_limit("'" + folder + "' holds more than " + std::to_string(kMostFiles) + " files");
     files.push_back({prefix + name, *size, "other"});
   }
   return {};
@@ -43,7 +45,9 @@ std::string kind_of(const FolderFile& file) {
   if (name.starts_with("readme")) return "readme";
   if (name.starts_with("requirements") && name.ends_with(".txt")) return "requirements";
   if (name.ends_with(".py")) return "python";
-  if (ends_with_any(name, {".par5", ".ptz", ".pt", ".pth", ".bin", ".br", ".zst", ".xz", ".lzma", ".lrz", ".safetensors", ".npz"})) return "artifact";
+  if (ends_with_any(name, {".par5", ".ptz", ".pt", ".pth", ".bin", ".br", ".zst", ".xz", ".lzma", ".lrz",
+                           ".safetensors", ".npz"}))
+    return "artifact";
   if (ends_with_any(name, {".model", ".vocab", "tokenizer.json"})) return "tokenizer";
   if (ends_with_any(name, {".log", ".txt", ".out"})) return "log";
   if (ends_with_any(name, {".json", ".jsonl"})) return "json";
@@ -66,14 +70,19 @@ bool is_side_log(const std::string& name) {
   const std::string small = lower(name);
   if (small.find("ablation") != std::string::npos) return true;
   for (const char* word : {"ablation", "old", "archive", "previous", "experiments", "failed", "baseline"})
-    if (small.find(word) != std::string::npos && small.find('/') != std::string::npos && small.find(word) < small.rfind('/')) return true;
+    if (small.find(word) != std::string::npos && small.find('/') != std::string::npos &&
+        small.find(word) < small.rfind('/'))
+      return true;
   return false;
 }
 
 void read_submission(RecordFolder& folder, const Result<std::string>& text) {
-  auto submission = text ? read_submission_json(*text, folder.submission_file) : Result<SubmissionJson>(tl::unexpected(text.error()));
-  if (submission) folder.submission = std::move(*submission);
-  else folder.submission_error = to_string(submission.error());
+  auto submission =
+      text ? read_submission_json(*text, folder.submission_file) : Result<SubmissionJson>(tl::unexpected(text.error()));
+  if (submission)
+    folder.submission = std::move(*submission);
+  else
+    folder.submission_error = to_string(submission.error());
 }
 
 }  // namespace
@@ -81,24 +90,31 @@ void read_submission(RecordFolder& folder, const Result<std::string>& text) {
 std::string RecordFolder::file_path(const std::string& name) const { return join_path(path, name); }
 
 const FolderFile* RecordFolder::find(const std::string& name) const {
-  const auto found = std::find_if(files.begin(), files.end(), [&](const FolderFile& file) { return file.name == name; });
+  const auto found =
+      std::find_if(files.begin(), files.end(), [&](const FolderFile& file) { return file.name == name; });
   return found == files.end() ? nullptr : &*found;
 }
 
-Result<std::string> RecordFolder::read_text(const std::string& name) const { return read_text_file(file_path(name), kMostTextBytes); }
+Result<std::string> RecordFolder::read_text(const std::string& name) const {
+  return read_text_file(file_path(name), kMostTextBytes);
+}
 
 Result<RecordFolder> read_record_folder(const std::string& path) {
   RecordFolder folder;
   folder.path = path;
   P5_OK(list(path, "", 0, folder.files));
-  std::sort(folder.files.begin(), folder.files.end(), [](const FolderFile& a, const FolderFile& b) { return a.name < b.name; });
+  std::sort(folder.files.begin(), folder.files.end(),
+            [](const FolderFile& a, const FolderFile& b) { return a.name < b.name; });
   for (FolderFile& file : folder.files) file.kind = kind_of(file);
   folder.entry_script = find_entry(folder.files);
   for (FolderFile& file : folder.files) {
     if (file.name == folder.entry_script) file.kind = "script";
-    if (file.kind == "submission" && (folder.submission_file.empty() || file.name == "submission.json")) folder.submission_file = file.name;
-    if (file.kind == "readme" && folder.readme.empty() && file.name.find('/') == std::string::npos) folder.readme = to_utf8(folder.read_text(file.name).value_or(""));
-    if (file.kind == "requirements" && folder.requirements.empty()) folder.requirements = to_utf8(folder.read_text(file.name).value_or(""));
+    if (file.kind == "submission" && (folder.submission_file.empty() || file.name == "submission.json"))
+      folder.submission_file = file.name;
+    if (file.kind == "readme" && folder.readme.empty() && file.name.find('/') == std::string::npos)
+      folder.readme = to_utf8(folder.read_text(file.name).value_or(""));
+    if (file.kind == "requirements" && folder.requirements.empty())
+      folder.requirements = to_utf8(folder.read_text(file.name).value_or(""));
     if (file.kind != "log") continue;
     const auto text = folder.read_text(file.name);
     if (!text) folder.unreadable.push_back(to_string(text.error()));
@@ -106,8 +122,10 @@ Result<RecordFolder> read_record_folder(const std::string& path) {
       file.kind = "other";
       continue;
     }
-    if (is_side_log(file.name)) folder.side_logs.push_back(file.name);
-    else for (RunLog& run : read_run_logs(*text, file.name)) folder.logs.push_back(std::move(run));
+    if (is_side_log(file.name))
+      folder.side_logs.push_back(file.name);
+    else
+      for (RunLog& run : read_run_logs(*text, file.name)) folder.logs.push_back(std::move(run));
   }
   if (!folder.submission_file.empty()) read_submission(folder, folder.read_text(folder.submission_file));
   return folder;

@@ -11,7 +11,9 @@
 namespace par5 {
 namespace {
 
-std::optional<std::int64_t> integer(const toml::table& table, const char* key) { return table[key].value<std::int64_t>(); }
+std::optional<std::int64_t> integer(const toml::table& table, const char* key) {
+  return table[key].value<std::int64_t>();
+}
 
 template <class Read>
 void each(const toml::table& table, const char* key, Read&& read) {
@@ -37,14 +39,23 @@ Result<Registry> parse_registry(std::string_view text, const std::string& path) 
   }
   bool complete = registry.documents > 0 && registry.charged_bytes > 0;
   each(table, "tokenizer", [&](const toml::table& entry) {
-    KnownTokenizer known{entry["name"].value_or(""), entry["vocabulary"].value_or(std::int64_t{0}), entry["bytes_per_token"].value_or(0.0),
-                         entry["uncertainty"].value_or(0.0), integer(entry, "tokens"), integer(entry, "scored"), integer(entry, "charged_bytes"),
-                         integer(entry, "scored_bytes"), integer(entry, "leading_space_tokens"), integer(entry, "byte_tokens"), entry["note"].value_or("")};
+    KnownTokenizer known{entry["name"].value_or(""),
+                         entry["vocabulary"].value_or(std::int64_t{0}),
+                         entry["bytes_per_token"].value_or(0.0),
+                         entry["uncertainty"].value_or(0.0),
+                         integer(entry, "tokens"),
+                         integer(entry, "scored"),
+                         integer(entry, "charged_bytes"),
+                         integer(entry, "scored_bytes"),
+                         integer(entry, "leading_space_tokens"),
+                         integer(entry, "byte_tokens"),
+                         entry["note"].value_or("")};
     complete = complete && !known.name.empty() && known.vocabulary > 0 && known.bytes_per_token > 0;
     registry.tokenizers.push_back(std::move(known));
   });
   each(table, "denominator", [&](const toml::table& entry) {
-    KnownDenominator known{entry["bytes"].value_or(std::int64_t{0}), entry["name"].value_or(""), entry["fault"].value_or(false)};
+    KnownDenominator known{entry["bytes"].value_or(std::int64_t{0}), entry["name"].value_or(""),
+                           entry["fault"].value_or(false)};
     complete = complete && known.bytes > 0 && !known.name.empty();
     registry.denominators.push_back(std::move(known));
   });
@@ -54,7 +65,8 @@ Result<Registry> parse_registry(std::string_view text, const std::string& path) 
     registry.faults.push_back(std::move(known));
   });
   each(table, "split", [&](const toml::table& entry) {
-    registry.splits.push_back({entry["name"].value_or(""), integer(entry, "scored"), integer(entry, "documents"), integer(entry, "vocabulary"), entry["bytes_per_token"].value_or(0.0)});
+    registry.splits.push_back({entry["name"].value_or(""), integer(entry, "scored"), integer(entry, "documents"),
+                               integer(entry, "vocabulary"), entry["bytes_per_token"].value_or(0.0)});
   });
   if (!complete) return bad_data("the registry '" + path + "' has an entry without its name or numbers", path);
   return registry;
@@ -69,8 +81,10 @@ Result<Registry> load_registry() {
   Registry whole;
   for (const auto& [name, text] : builtin_registry()) {
     P5_TRY(Registry part, parse_registry(text, std::string(name)));
-    if (whole.tokenizers.empty()) whole = std::move(part);
-    else whole.tokenizers.insert(whole.tokenizers.end(), part.tokenizers.begin(), part.tokenizers.end());
+    if (whole.tokenizers.empty())
+      whole = std::move(part);
+    else
+      whole.tokenizers.insert(whole.tokenizers.end(), part.tokenizers.begin(), part.tokenizers.end());
   }
   return whole;
 }
@@ -96,7 +110,8 @@ const KnownDenominator* Registry::exact(std::int64_t bytes) const {
 std::vector<std::string> Registry::denominators_between(double lowest, double highest) const {
   std::vector<std::string> names;
   for (const KnownDenominator& known : denominators)
-    if (static_cast<double>(known.bytes) >= lowest && static_cast<double>(known.bytes) <= highest) names.push_back(grouped(known.bytes) + ": " + known.name);
+    if (static_cast<double>(known.bytes) >= lowest && static_cast<double>(known.bytes) <= highest)
+      names.push_back(grouped(known.bytes) + ": " + known.name);
   return names;
 }
 

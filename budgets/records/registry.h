@@ -1,5 +1,5 @@
-// The registry of known tokenizers, denominators and faults (budgets/registry/*.toml, built into the program): against it a
-// score's bytes per token and counts are held.
+// The registry of known tokenizers, denominators and faults (budgets/registry/*.toml, built into the program): against
+// it a score's bytes per token and counts are held.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,9 @@ struct KnownTokenizer {
   std::optional<std::int64_t> leading_space_tokens, byte_tokens;  // of the whole set
   std::string note;
 
-  std::optional<std::int64_t> targets() const { return scored ? scored : tokens ? std::optional(*tokens - 1) : std::nullopt; }
+  std::optional<std::int64_t> targets() const {
+    return scored ? scored : tokens ? std::optional(*tokens - 1) : std::nullopt;
+  }
 };
 struct KnownDenominator {
   std::int64_t bytes = 0;

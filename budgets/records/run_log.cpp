@@ -20,7 +20,9 @@ std::size_t behind_name(std::string_view line, std::string_view name, std::size_
   for (std::size_t at = line.find(name, from); at != std::string_view::npos; at = line.find(name, at + 1)) {
     if (at > 0 && is_word(line[at - 1])) continue;
     std::size_t end = at + name.size();
-    const auto skip_blanks = [&] { while (end < line.size() && (line[end] == ' ' || line[end] == '"' || line[end] == '\'')) ++end; };
+    const auto skip_blanks = [&] {
+      while (end < line.size() && (line[end] == ' ' || line[end] == '"' || line[end] == '\'')) ++end;
+    };
     skip_blanks();
     if (end >= line.size() || (line[end] != ':' && line[end] != '=')) continue;
     ++end;
@@ -30,7 +32,8 @@ std::size_t behind_name(std::string_view line, std::string_view name, std::size_
   return std::string_view::npos;
 }
 
-// The same for a score, which also stands behind blanks, bars or remarks: "val_bpb 1.0855", "| val bpb | 1.0855", "val_bpb (exact): 1.0855".
+// The same for a score, which also stands behind blanks, bars or remarks: "val_bpb 1.0855", "| val bpb | 1.0855",
+// "val_bpb (exact): 1.0855".
 std::optional<PrintedNumber> score_behind(std::string_view line, Names names) {
   for (const std::string_view name : names)
     for (std::size_t at = line.find(name); at != std::string_view::npos; at = line.find(name, at + 1)) {
@@ -69,7 +72,8 @@ std::optional<double> named_seconds(std::string_view line, std::string_view name
   if (unit.starts_with("ms")) return number->value * 1e-3;
   // Without a unit, what would be ten hours and more is milliseconds.
   if ((unit.empty() || !is_word(unit[0])) && number->digits == 0 && number->value > 36000) return number->value * 1e-3;
-  if (unit.starts_with("m") && !unit.starts_with("mi") && (unit.size() == 1 || !is_word(unit[1]))) return number->value * 60;
+  if (unit.starts_with("m") && !unit.starts_with("mi") && (unit.size() == 1 || !is_word(unit[1])))
+    return number->value * 60;
   if (unit.starts_with("min")) return number->value * 60;
   return number->value;
 }
@@ -84,7 +88,8 @@ std::optional<double> named_seconds(std::string_view line, Names names) {
 std::optional<std::int64_t> named_count(std::string_view line, std::string_view name) {
   std::size_t end = 0;
   const auto number = named_number(line, name, &end);
-  if (!number || number->value < 0 || number->value > 9e15 || (end < line.size() && line[end] == '/')) return std::nullopt;
+  if (!number || number->value < 0 || number->value > 9e15 || (end < line.size() && line[end] == '/'))
+    return std::nullopt;
   return static_cast<std::int64_t>(number->value);
 }
 std::optional<std::int64_t> named_count(std::string_view line, Names names) {
@@ -93,13 +98,15 @@ std::optional<std::int64_t> named_count(std::string_view line, Names names) {
   return std::nullopt;
 }
 
-constexpr Names kDocumentNames = {"val_docs", "val-docs", "num_val_docs", "val_documents", "eval_docs", "eval_documents", "num_eval_docs", "scored_docs", "scored_documents"};
+constexpr Names kDocumentNames = {"val_docs",       "val-docs",      "num_val_docs", "val_documents",   "eval_docs",
+                                  "eval_documents", "num_eval_docs", "scored_docs",  "scored_documents"};
 
 bool holds_word(std::string_view line, Names words) {
   for (const std::string_view word : words)
     for (std::size_t at = line.find(word); at != std::string_view::npos; at = line.find(word, at + 1))
       if ((at == 0 || !std::isalpha(static_cast<unsigned char>(line[at - 1]))) &&
-          (at + word.size() >= line.size() || !std::isalpha(static_cast<unsigned char>(line[at + word.size()])))) return true;
+          (at + word.size() >= line.size() || !std::isalpha(static_cast<unsigned char>(line[at + word.size()]))))
+        return true;
   return false;
 }
 
@@ -119,11 +126,18 @@ std::string_view word_behind(std::string_view line, std::size_t end) {
 
 // How far a line that counts chunks, windows or documents says that it has come: "ttt_chunk 10/1893", "[ 12.5%]".
 std::optional<double> counted_share(std::string_view line) {
-  constexpr std::string_view kCounted[] = {"chunk", "chunks", "batch", "batches", "window", "windows", "doc", "docs", "document", "documents", "seq", "seqs", "sequence", "sequences", "block", "blocks", "segment", "segments", "tokens", "c", "b"};
-  const auto counted = [&](std::string_view word) { return std::find(std::begin(kCounted), std::end(kCounted), word) != std::end(kCounted); };
+  constexpr std::string_view kCounted[] = {"chunk",    "chunks",    "batch",    "batches",   "window",  "windows",
+                                           "doc",      "docs",      "document", "documents", "seq",     "seqs",
+                                           "sequence", "sequences", "block",    "blocks",    "segment", "segments",
+                                           "tokens",   "c",         "b"};
+  const auto counted = [&](std::string_view word) {
+    return std::find(std::begin(kCounted), std::end(kCounted), word) != std::end(kCounted);
+  };
   for (std::size_t at = line.find_first_of("/%"); at != std::string_view::npos; at = line.find_first_of("/%", at + 1)) {
     std::size_t start = at;
-    while (start > 0 && (std::isdigit(static_cast<unsigned char>(line[start - 1])) || line[start - 1] == '.' || line[start - 1] == ',')) --start;
+    while (start > 0 && (std::isdigit(static_cast<unsigned char>(line[start - 1])) || line[start - 1] == '.' ||
+                         line[start - 1] == ','))
+      --start;
     const auto first = start < at ? printed_number(line.substr(start)) : std::nullopt;
     if (!first) continue;
     if (line[at] == '%') {
@@ -133,20 +147,26 @@ std::optional<double> counted_share(std::string_view line) {
     std::size_t length = 0;
     const auto second = printed_number(line.substr(at + 1), &length);
     if (!second || second->value < 1 || first->value > second->value) continue;
-    if (counted(word_before(line, start)) || counted(word_behind(line, at + 1 + length))) return first->value / second->value;
+    if (counted(word_before(line, start)) || counted(word_behind(line, at + 1 + length)))
+      return first->value / second->value;
   }
   return std::nullopt;
 }
 
 // "[2026-04-01 12:00:00,123] INFO - " and the like.
 std::string_view without_timestamp(std::string_view line) {
-  if (line.starts_with("[") || (line.size() > 4 && line[4] == '-' && std::isdigit(static_cast<unsigned char>(line[0])))) {
+  if (line.starts_with("[") ||
+      (line.size() > 4 && line[4] == '-' && std::isdigit(static_cast<unsigned char>(line[0])))) {
     std::size_t end = line.starts_with("[") ? line.find(']') + 1 : 0;
     if (end == 0)
-      while (end < line.size() && end < 40 && (std::isdigit(static_cast<unsigned char>(line[end])) || std::string_view("-:., TZ+").find(line[end]) != std::string_view::npos)) ++end;
+      while (end < line.size() && end < 40 &&
+             (std::isdigit(static_cast<unsigned char>(line[end])) ||
+              std::string_view("-:., TZ+").find(line[end]) != std::string_view::npos))
+        ++end;
     line.remove_prefix(std::min(end, line.size()));
     for (const char* level : {"INFO", "DEBUG", "WARNING"})
-      if (line.starts_with(level) || trim(line).starts_with(level)) line.remove_prefix(line.find(level) + std::string_view(level).size());
+      if (line.starts_with(level) || trim(line).starts_with(level))
+        line.remove_prefix(line.find(level) + std::string_view(level).size());
     while (!line.empty() && std::string_view(" -:|]").find(line[0]) != std::string_view::npos) line.remove_prefix(1);
   }
   return line;
@@ -200,7 +220,11 @@ std::optional<double> size_behind(std::string_view line, std::string_view name) 
   const auto number = printed_number(line.substr(colon + 1), &length);
   if (!number || number->value < 0) return std::nullopt;
   const std::string_view unit = trim(line.substr(colon + 1 + length));
-  const double scale = unit.starts_with("mib") ? 1048576.0 : unit.starts_with("mb") ? 1e6 : unit.starts_with("kib") ? 1024.0 : unit.starts_with("kb") ? 1e3 : 1.0;
+  const double scale = unit.starts_with("mib")   ? 1048576.0
+                       : unit.starts_with("mb")  ? 1e6
+                       : unit.starts_with("kib") ? 1024.0
+                       : unit.starts_with("kb")  ? 1e3
+                                                 : 1.0;
   if (scale == 1.0 && number->digits > 0) return std::nullopt;
   return number->value * scale;
 }
@@ -235,42 +259,53 @@ class Reader {
 
   void evaluation(std::string_view text, const std::string& small) {
     LogEvaluation found;
-    found.bpb = score_behind(small, {"val_bpb", "val bpb", "val-bpb", "val/bpb", "valid_bpb", "validation bpb", "validation_bpb", "eval_bpb", "eval/bpb", "bits_per_byte", "bits per byte"});
+    found.bpb = score_behind(small, {"val_bpb", "val bpb", "val-bpb", "val/bpb", "valid_bpb", "validation bpb",
+                                     "validation_bpb", "eval_bpb", "eval/bpb", "bits_per_byte", "bits per byte"});
     const bool named = found.bpb.has_value();
     if (!named) found.bpb = score_behind(small, {"bpb"});
     if (!found.bpb) return;
-    found.loss = score_behind(small, {"val_loss", "val loss", "val-loss", "val/loss", "valid_loss", "validation loss", "validation_loss", "eval_loss", "eval/loss"});
+    found.loss = score_behind(small, {"val_loss", "val loss", "val-loss", "val/loss", "valid_loss", "validation loss",
+                                      "validation_loss", "eval_loss", "eval/loss"});
     if (!named && !found.loss) found.loss = score_behind(small, {"loss", "nll"});
     found.tokens = named_count(small, {"eval_tokens", "scored_tokens", "val_tokens", "targets"});
     found.bytes = named_count(small, {"eval_bytes", "scored_bytes", "val_bytes"});
     found.seconds = named_seconds(small, {"eval_time", "time", "eval_seconds", "elapsed"});
     found.documents = named_count(small, {"documents", "docs"});
     read_step(text, found);
-    found.aside = holds_word(small, {"ablation", "ablations", "ablate", "baseline", "previous", "sota", "leaderboard", "reference"});
+    found.aside = holds_word(
+        small, {"ablation", "ablations", "ablate", "baseline", "previous", "sota", "leaderboard", "reference"});
     if (!found.step && small.find("exact") == std::string::npos) {
       found.share = counted_share(small);
-      found.running = found.share || holds_word(small, {"running", "progress", "so far", "rolling", "interim", "cumulative"});
+      found.running =
+          found.share || holds_word(small, {"running", "progress", "so far", "rolling", "interim", "cumulative"});
       if (small.starts_with("final") && found.share.value_or(1) == 1) found.running = false;
     }
-    const std::size_t first = std::min({small.find("val_loss"), small.find("val loss"), small.find("val_bpb"), small.find("val bpb"), small.find("bpb")});
+    const std::size_t first = std::min({small.find("val_loss"), small.find("val loss"), small.find("val_bpb"),
+                                        small.find("val bpb"), small.find("bpb")});
     found.label = std::string(trim(text.substr(0, std::min(first, text.size()))));
     found.line = number_;
-    if (found.seconds && !found.step && (!longest_ || *found.seconds > longest_->value)) longest_ = {*found.seconds, here()};
+    if (found.seconds && !found.step && (!longest_ || *found.seconds > longest_->value))
+      longest_ = {*found.seconds, here()};
     log_.evaluations.push_back(std::move(found));
   }
 
   void times(const std::string& small) {
-    if (const auto seconds = named_seconds(small, {"train_time", "training_time", "training time", "train time", "train_seconds", "training_seconds"})) {
+    if (const auto seconds = named_seconds(small, {"train_time", "training_time", "training time", "train time",
+                                                   "train_seconds", "training_seconds"})) {
       // The stop line is the word of the clock that ended training; later lines do not replace it.
-      const bool stop = small.find("stopping_early") != std::string::npos || small.find("wallclock_cap") != std::string::npos;
+      const bool stop =
+          small.find("stopping_early") != std::string::npos || small.find("wallclock_cap") != std::string::npos;
       if (stop || !stopped_) log_.train_seconds = {*seconds, here()};
       stopped_ = stopped_ || stop;
     }
     for (const char* name : {"total_eval_time", "total_evaluation_time", "eval_total_time"})
       if (const auto seconds = named_seconds(small, name)) log_.eval_seconds = {*seconds, here()};
-    if (const auto seconds = named_seconds(small, {"eval_time", "eval time", "evaluation_time", "evaluation time", "eval_seconds"}); seconds && small.find("bpb") == std::string::npos)
+    if (const auto seconds =
+            named_seconds(small, {"eval_time", "eval time", "evaluation_time", "evaluation time", "eval_seconds"});
+        seconds && small.find("bpb") == std::string::npos)
       if (!longest_ || *seconds > longest_->value) longest_ = {*seconds, here()};
-    for (const char* name : {"process_seconds", "process_time", "wall_seconds", "total_wallclock", "total_process_time"})
+    for (const char* name :
+         {"process_seconds", "process_time", "wall_seconds", "total_wallclock", "total_process_time"})
       if (const auto seconds = named_seconds(small, name)) log_.process_seconds = {*seconds, here()};
   }
 
@@ -280,14 +315,16 @@ class Reader {
       if (value > 0 && (!kept || value > kept->value)) kept = {value, here()};
     };
     if (const auto documents = named_count(small, kDocumentNames)) keep_largest(log_.documents, *documents);
-    auto tokens = named_count(small, {"val_tokens", "num_val_tokens", "val_token_count", "total_val_tokens", "eval_tokens", "scored_tokens"});
+    auto tokens = named_count(
+        small, {"val_tokens", "num_val_tokens", "val_token_count", "total_val_tokens", "eval_tokens", "scored_tokens"});
     if (!tokens && small.find("val_loader") != std::string::npos) tokens = named_count(small, {"tokens"});
     if (tokens) keep_largest(log_.val_tokens, *tokens);
   }
 
   // "GPTQ:collected 67 Hessians in 12.3s", "gptq:collecting hessians from autoregressive data"
   void calibration(const std::string& small) {
-    if (!stopped_ || (small.find("hessian") == std::string::npos && small.find("calibrat") == std::string::npos)) return;
+    if (!stopped_ || (small.find("hessian") == std::string::npos && small.find("calibrat") == std::string::npos))
+      return;
     if (small.find("diagnostic") != std::string::npos) return;
     if (!log_.calibration) log_.calibration = LogCalibration{std::nullopt, false, here()};
     for (const char* word : {"autoregressive", "self-gen", "generated"})
@@ -296,8 +333,10 @@ class Reader {
       std::size_t end = 0;
       const auto number = printed_number(std::string_view(small).substr(at + 4), &end);
       const std::string_view unit = number ? trim(std::string_view(small).substr(at + 4 + end)) : std::string_view();
-      if (unit.starts_with("s")) log_.calibration->seconds = log_.calibration->seconds.value_or(0) + number->value;
-      else if (unit.starts_with("ms")) log_.calibration->seconds = log_.calibration->seconds.value_or(0) + number->value * 1e-3;
+      if (unit.starts_with("s"))
+        log_.calibration->seconds = log_.calibration->seconds.value_or(0) + number->value;
+      else if (unit.starts_with("ms"))
+        log_.calibration->seconds = log_.calibration->seconds.value_or(0) + number->value * 1e-3;
       log_.calibration->place = here();
     }
   }
@@ -307,7 +346,8 @@ class Reader {
       log_.total_bytes = {bytes, here()};
       log_.all_totals.push_back({bytes, here()});
     };
-    for (const char* name : {"total submission size", "total artifact size", "submission size", "artifact size", "total size"})
+    for (const char* name :
+         {"total submission size", "total artifact size", "submission size", "artifact size", "total size"})
       if (const auto total = size_behind(small, name)) {
         keep_total(*total);
         break;
@@ -322,13 +362,14 @@ class Reader {
       const auto total = printed_number(std::string_view(small).substr(at), &end);
       if (total && total->digits == 0 && at + end < small.size() && small[at + end] == '/') keep_total(total->value);
     }
-    if (const auto code = size_behind(small, "code size")) log_.code_bytes = {*code, here()};
-    else if (const auto code_named = named_count(small, "code"); code_named && small.find("artifact") != std::string::npos)
+    if (const auto code = size_behind(small, "code size"))
+      log_.code_bytes = {*code, here()};
+    else if (const auto code_named = named_count(small, "code");
+             code_named && small.find("artifact") != std::string::npos)
       log_.code_bytes = {static_cast<double>(*code_named), here()};
     if (small.find("serialized model ") != std::string::npos)
       if (const auto model = size_behind(small, "serialized model ")) log_.model_bytes = {*model, here()};
   }
-
 
   // "name: value" and "name=value" pairs of the settings that are printed before training.
   void setting(std::string_view text) {
@@ -362,9 +403,12 @@ class Reader {
 std::string seed_of_name(const std::string& name) {
   const std::string small = lower(name.substr(name.rfind('/') + 1));
   std::size_t at = small.find("seed");
-  if (at != std::string::npos) at += 4;
-  else if (const std::size_t log = small.find("log"); log != std::string::npos) at = log + 3;
-  else return {};
+  if (at != std::string::npos)
+    at += 4;
+  else if (const std::size_t log = small.find("log"); log != std::string::npos)
+    at = log + 3;
+  else
+    return {};
   while (at < small.size() && (small[at] == '_' || small[at] == '-')) ++at;
   std::size_t end = at;
   while (end < small.size() && std::isdigit(static_cast<unsigned char>(small[end]))) ++end;
@@ -374,7 +418,9 @@ std::string seed_of_name(const std::string& name) {
 }  // namespace
 
 const LogEvaluation* RunLog::final_evaluation() const {
-  const auto result = std::find_if(evaluations.rbegin(), evaluations.rend(), [](const LogEvaluation& evaluation) { return !evaluation.running && !evaluation.aside; });
+  const auto result = std::find_if(evaluations.rbegin(), evaluations.rend(), [](const LogEvaluation& evaluation) {
+    return !evaluation.running && !evaluation.aside;
+  });
   if (result != evaluations.rend()) return &*result;
   return evaluations.empty() ? nullptr : &evaluations.back();
 }
@@ -391,7 +437,8 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   return lines;
 }
 
-// Where runs begin: line 0; a line with another seed behind steps; a step that is smaller than the one before it, of as many.
+// Where runs begin: line 0; a line with another seed behind steps; a step that is smaller than the one before it, of as
+// many.
 std::vector<std::size_t> run_starts(const std::vector<std::string_view>& lines) {
   std::vector<std::size_t> starts = {0};
   std::string seed;
@@ -414,10 +461,12 @@ std::vector<std::size_t> run_starts(const std::vector<std::string_view>& lines) 
   return starts;
 }
 
-RunLog read_lines(std::span<const std::string_view> lines, std::size_t first, const std::string& file, bool seed_from_name) {
+RunLog read_lines(std::span<const std::string_view> lines, std::size_t first, const std::string& file,
+                  bool seed_from_name) {
   RunLog log;
   log.file = file;
-  if (std::string seed = seed_of_name(file); seed_from_name && !seed.empty()) log.seed = {std::move(seed), {file, 0, "name"}};
+  if (std::string seed = seed_of_name(file); seed_from_name && !seed.empty())
+    log.seed = {std::move(seed), {file, 0, "name"}};
   log.lines = lines.size();
   Reader reader(log);
   for (std::size_t i = 0; i < lines.size(); ++i) reader.line(lines[i], first + i + 1);
@@ -439,7 +488,8 @@ std::vector<RunLog> read_run_logs(std::string_view bytes, const std::string& fil
   std::vector<RunLog> runs;
   for (std::size_t r = 0; r < starts.size(); ++r) {
     const std::size_t end = r + 1 < starts.size() ? starts[r + 1] : lines.size();
-    runs.push_back(read_lines(std::span(lines).subspan(starts[r], end - starts[r]), starts[r], file, starts.size() == 1));
+    runs.push_back(
+        read_lines(std::span(lines).subspan(starts[r], end - starts[r]), starts[r], file, starts.size() == 1));
   }
   return runs;
 }
@@ -447,9 +497,12 @@ std::vector<RunLog> read_run_logs(std::string_view bytes, const std::string& fil
 bool looks_like_run_log(std::string_view bytes) {
   const std::string text = to_utf8(bytes.substr(0, std::size_t{1} << 24));
   const std::string small = lower(text);
-  for (const char* mark : {"val_bpb", "val bpb", "val/bpb", "bits_per_byte", " bpb:", " bpb=", "train_time", "train_loss"})
+  for (const char* mark :
+       {"val_bpb", "val bpb", "val/bpb", "bits_per_byte", " bpb:", " bpb=", "train_time", "train_loss"})
     for (std::size_t at = small.find(mark); at != std::string::npos; at = small.find(mark, at + 1))
-      if (const std::size_t value = small.find_first_not_of(" \"':=|", at + std::string_view(mark).size()); value != std::string::npos && std::isdigit(static_cast<unsigned char>(small[value]))) return true;
+      if (const std::size_t value = small.find_first_not_of(" \"':=|", at + std::string_view(mark).size());
+          value != std::string::npos && std::isdigit(static_cast<unsigned char>(small[value])))
+        return true;
   return false;
 }
 

@@ -14,28 +14,55 @@ using Json = nlohmann::ordered_json;
 std::string plain(std::string_view key) {
   std::string out;
   for (const char c : key)
-    if (std::isalnum(static_cast<unsigned char>(c))) out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (std::isalnum(static_cast<unsigned char>(c)))
+      out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return out;
 }
 
 // Spellings in the order of preference, as plain() makes them.
 using Names = std::vector<std::string_view>;
-const Names kBpb = {"valbpb", "bpb", "seedmeanvalbpb", "meanvalbpb", "valbpbmean", "meanbpb", "finalvalbpb", "bestvalbpb", "valbpbexact",
-                    "slidingbpbmean", "slidingvalbpb", "valbpbsliding", "tttvalbpb", "valbpbttt", "bitsperbyte", "score", "valscore"};
-const Names kLoss = {"valloss", "meanvalloss", "vallossmean", "finalvalloss", "vallossexact", "vallossnats", "meanvallossnats", "vallosssliding"};
-const Names kTotal = {"bytestotal", "totalbytes", "artifactbytes", "artifactsizebytes", "artifactbytesmax", "maxartifactbytes", "artifactbytesmean",
-                      "totalsizebytes", "submissionbytes", "submissionsizebytes", "totalsubmissionbytes", "totalsubmissionsizebytes", "sizebytes",
-                      "bytes", "artifacttotalbytes", "compressedbytes", "finalbytes", "packagebytes", "totalsize", "artifactsize", "submissionsize", "size"};
-const Names kCode = {"bytescode", "codebytes", "codesizebytes", "codesize", "bytescodewrapped", "scriptbytes", "traingptbytes"};
-const Names kModel = {"bytesmodel", "modelbytes", "bytesmodelcompressed", "bytesmodelint8zlib", "bytesmodelint6zstd", "compressedmodelbytes",
-                      "modelsizebytes", "bytesweights", "weightsbytes"};
-const Names kTrain = {"trainseconds", "trainingseconds", "traintimeseconds", "traintimes", "wallclockseconds", "trainwallclockseconds", "trainingtimeseconds",
-                      "traintimesec", "trainsec", "traintimesmean", "trainingtimesec", "traintime"};
-const Names kEval = {"evalseconds", "evaltimeseconds", "evaltimes", "evalwallclockseconds", "evaluationseconds", "evaltimesec", "evaltimesmean", "ttttimeseconds",
-                     "tttevaltimes", "evaltime"};
+const Names kBpb = {"valbpb",      "bpb",        "seedmeanvalbpb", "meanvalbpb",     "valbpbmean",    "meanbpb",
+                    "finalvalbpb", "bestvalbpb", "valbpbexact",    "slidingbpbmean", "slidingvalbpb", "valbpbsliding",
+                    "tttvalbpb",   "valbpbttt",  "bitsperbyte",    "score",          "valscore"};
+const Names kLoss = {"valloss",      "meanvalloss", "vallossmean",     "finalvalloss",
+                     "vallossexact", "vallossnats", "meanvallossnats", "vallosssliding"};
+const Names kTotal = {"bytestotal",
+                      "totalbytes",
+                      "artifactbytes",
+                      "artifactsizebytes",
+                      "artifactbytesmax",
+                      "maxartifactbytes",
+                      "artifactbytesmean",
+                      "totalsizebytes",
+                      "submissionbytes",
+                      "submissionsizebytes",
+                      "totalsubmissionbytes",
+                      "totalsubmissionsizebytes",
+                      "sizebytes",
+                      "bytes",
+                      "artifacttotalbytes",
+                      "compressedbytes",
+                      "finalbytes",
+                      "packagebytes",
+                      "totalsize",
+                      "artifactsize",
+                      "submissionsize",
+                      "size"};
+const Names kCode = {"bytescode",        "codebytes",   "codesizebytes", "codesize",
+                     "bytescodewrapped", "scriptbytes", "traingptbytes"};
+const Names kModel = {"bytesmodel",         "modelbytes",         "bytesmodelcompressed",
+                      "bytesmodelint8zlib", "bytesmodelint6zstd", "compressedmodelbytes",
+                      "modelsizebytes",     "bytesweights",       "weightsbytes"};
+const Names kTrain = {"trainseconds",     "trainingseconds",       "traintimeseconds",    "traintimes",
+                      "wallclockseconds", "trainwallclockseconds", "trainingtimeseconds", "traintimesec",
+                      "trainsec",         "traintimesmean",        "trainingtimesec",     "traintime"};
+const Names kEval = {"evalseconds", "evaltimeseconds", "evaltimes",      "evalwallclockseconds", "evaluationseconds",
+                     "evaltimesec", "evaltimesmean",   "ttttimeseconds", "tttevaltimes",         "evaltime"};
 const Names kTrainMs = {"traintimems", "trainms"}, kEvalMs = {"evaltimems", "ttttimems", "evalms"};
-const Names kTokens = {"evaltokens", "valtokens", "scoredtokens", "targets"}, kBytes = {"evalbytes", "valbytes", "chargedbytes"};
-const Names kDocuments = {"valdocs", "valdocuments", "evaldocs", "evaldocuments", "numvaldocs", "numevaldocs", "scoreddocs", "scoreddocuments", "documents", "docs"};
+const Names kTokens = {"evaltokens", "valtokens", "scoredtokens", "targets"},
+            kBytes = {"evalbytes", "valbytes", "chargedbytes"};
+const Names kDocuments = {"valdocs",     "valdocuments", "evaldocs",        "evaldocuments", "numvaldocs",
+                          "numevaldocs", "scoreddocs",   "scoreddocuments", "documents",     "docs"};
 
 int rank_of(const Names& names, const std::string& key) {
   const auto found = std::find(names.begin(), names.end(), key);
@@ -46,7 +73,9 @@ int rank_of(const Names& names, const std::string& key) {
 std::optional<PrintedNumber> number_of(const Json& value) {
   if (value.is_object()) {
     for (const auto& [key, inner] : value.items())
-      if (const std::string name = plain(key); (name == "mean" || name == "average" || name == "avg" || name == "value") && !inner.is_object()) return number_of(inner);
+      if (const std::string name = plain(key);
+          (name == "mean" || name == "average" || name == "avg" || name == "value") && !inner.is_object())
+        return number_of(inner);
     return std::nullopt;
   }
   if (value.is_number_integer()) return PrintedNumber{value.get<double>(), 0};
@@ -57,7 +86,12 @@ std::optional<PrintedNumber> number_of(const Json& value) {
   auto number = printed_number(text, &end);
   if (!number) return std::nullopt;
   const std::string unit = plain(std::string_view(text).substr(end));
-  const double scale = unit == "mb" ? 1e6 : unit == "kb" ? 1e3 : unit == "mib" ? 1048576.0 : unit == "ms" ? 1e-3 : unit == "min" || unit == "minutes" ? 60.0 : 1.0;
+  const double scale = unit == "mb"                         ? 1e6
+                       : unit == "kb"                       ? 1e3
+                       : unit == "mib"                      ? 1048576.0
+                       : unit == "ms"                       ? 1e-3
+                       : unit == "min" || unit == "minutes" ? 60.0
+                                                            : 1.0;
   if (scale != 1.0) number = PrintedNumber{number->value * scale, 0};
   return number;
 }
@@ -65,7 +99,8 @@ std::optional<PrintedNumber> number_of(const Json& value) {
 bool is_seed(std::string_view key) {
   const std::string name = plain(key);
   const std::string_view digits = name.starts_with("seed") ? std::string_view(name).substr(4) : std::string_view(name);
-  return !digits.empty() && digits.size() <= 12 && std::all_of(digits.begin(), digits.end(), [](char c) { return std::isdigit(static_cast<unsigned char>(c)); });
+  return !digits.empty() && digits.size() <= 12 &&
+         std::all_of(digits.begin(), digits.end(), [](char c) { return std::isdigit(static_cast<unsigned char>(c)); });
 }
 std::string seed_digits(std::string_view key) {
   const std::string name = plain(key);
@@ -96,7 +131,8 @@ class Reader {
         std::optional<Located<PrintedNumber>> nested_bpb, nested_loss;
         std::optional<Located<double>> total, train, eval;
         facts(value, key + ".", nested_bpb, nested_loss, total, train, eval);
-        if (bpb && nested_bpb && plain(key).find("baseline") == std::string::npos && plain(key).find("ablation") == std::string::npos) {
+        if (bpb && nested_bpb && plain(key).find("baseline") == std::string::npos &&
+            plain(key).find("ablation") == std::string::npos) {
           out_.bpb = nested_bpb;
           if (!out_.loss) out_.loss = nested_loss;
         }
@@ -118,11 +154,13 @@ class Reader {
 
   void text(const Json& object, const std::vector<std::string_view>& names, std::optional<Located<std::string>>& into) {
     for (const auto& [key, value] : object.items())
-      if (value.is_string() && std::find(names.begin(), names.end(), plain(key)) != names.end() && !into) into = {value.get<std::string>(), place(key)};
+      if (value.is_string() && std::find(names.begin(), names.end(), plain(key)) != names.end() && !into)
+        into = {value.get<std::string>(), place(key)};
   }
 
   template <class T>
-  void number(const Json& object, const std::string& prefix, const Names& names, std::optional<Located<T>>& into, double scale = 1.0) {
+  void number(const Json& object, const std::string& prefix, const Names& names, std::optional<Located<T>>& into,
+              double scale = 1.0) {
     int best = into ? 0 : static_cast<int>(names.size());
     for (const auto& [key, value] : object.items()) {
       const int rank = rank_of(names, plain(key));
@@ -130,13 +168,16 @@ class Reader {
       const auto read = number_of(value);
       if (!read) continue;
       best = rank;
-      if constexpr (std::is_same_v<T, double>) into = Located<double>{read->value * scale, place(prefix + key)};
-      else into = Located<T>{*read, place(prefix + key)};
+      if constexpr (std::is_same_v<T, double>)
+        into = Located<double>{read->value * scale, place(prefix + key)};
+      else
+        into = Located<T>{*read, place(prefix + key)};
     }
   }
 
-  void facts(const Json& object, const std::string& prefix, std::optional<Located<PrintedNumber>>& bpb, std::optional<Located<PrintedNumber>>& loss,
-             std::optional<Located<double>>& total, std::optional<Located<double>>& train, std::optional<Located<double>>& eval) {
+  void facts(const Json& object, const std::string& prefix, std::optional<Located<PrintedNumber>>& bpb,
+             std::optional<Located<PrintedNumber>>& loss, std::optional<Located<double>>& total,
+             std::optional<Located<double>>& train, std::optional<Located<double>>& eval) {
     number(object, prefix, kBpb, bpb);
     number(object, prefix, kLoss, loss);
     number(object, prefix, kTotal, total);
@@ -146,7 +187,9 @@ class Reader {
     if (!eval) number(object, prefix, kEvalMs, eval, 1e-3);
     // A time without a unit in its name that would be ten hours and more is milliseconds.
     for (auto* time : {&train, &eval})
-      if (*time && (*time)->value > 36000 && ((*time)->place.key.ends_with("time") || (*time)->place.key.ends_with("Time"))) (*time)->value *= 1e-3;
+      if (*time && (*time)->value > 36000 &&
+          ((*time)->place.key.ends_with("time") || (*time)->place.key.ends_with("Time")))
+        (*time)->value *= 1e-3;
   }
 
   void sizes(const Json& value, const std::string& path, int depth) {
@@ -177,7 +220,8 @@ class Reader {
   }
 
   void add_seed(const std::string& seed, const Json& object, const std::string& prefix) {
-    if (std::any_of(out_.seeds.begin(), out_.seeds.end(), [&](const SeedResult& known) { return known.seed == seed; })) return;
+    if (std::any_of(out_.seeds.begin(), out_.seeds.end(), [&](const SeedResult& known) { return known.seed == seed; }))
+      return;
     SeedResult result;
     result.seed = seed;
     facts(object, prefix, result.bpb, result.loss, result.total_bytes, result.train_seconds, result.eval_seconds);
@@ -186,14 +230,15 @@ class Reader {
     out_.seeds.push_back(std::move(result));
   }
 
-  // {"seed_results": {"42": {…}}}, {"seeds": [{"seed": 42, …}]}, {"val_bpb_by_seed": {"42": 1.1}}, at any depth; the first wins,
-  // so that an appendix of other runs does not replace the claim.
+  // {"seed_results": {"42": {…}}}, {"seeds": [{"seed": 42, …}]}, {"val_bpb_by_seed": {"42": 1.1}}, at any depth; the
+  // first wins, so that an appendix of other runs does not replace the claim.
   void seeds(const Json& value, const std::string& path, int depth) {
     if (depth > 4 || !out_.seeds.empty()) return;
     const std::string prefix = path.empty() ? "" : path + ".";
     if (value.is_object()) {
       for (const auto& [key, child] : value.items()) {
-        if (is_seed(key) && has_bpb(child)) add_seed(seed_digits(key), child, prefix + key + ".");
+        if (is_seed(key) && has_bpb(child))
+          add_seed(seed_digits(key), child, prefix + key + ".");
         else if (is_seed(key) && child.is_number_float() && plain(path).find("bpb") != std::string::npos) {
           SeedResult result;
           result.seed = seed_digits(key);
@@ -219,8 +264,11 @@ class Reader {
   void count_seeds(const Json& json) {
     for (const auto& [key, value] : json.items()) {
       const std::string name = plain(key);
-      if (name == "seeds" && (value.is_array() || value.is_object())) out_.seed_count = value.size();
-      else if ((name == "numseeds" || name == "nseeds" || name == "seedcount" || name == "seeds") && value.is_number_unsigned()) out_.seed_count = value.get<std::size_t>();
+      if (name == "seeds" && (value.is_array() || value.is_object()))
+        out_.seed_count = value.size();
+      else if ((name == "numseeds" || name == "nseeds" || name == "seedcount" || name == "seeds") &&
+               value.is_number_unsigned())
+        out_.seed_count = value.get<std::size_t>();
     }
     if (!out_.seeds.empty()) out_.seed_count = out_.seeds.size();
   }
@@ -257,7 +305,8 @@ class Reader {
       for (std::size_t i = 0; i < names.size(); ++i) {
         SeedResult result;
         result.seed = names[i].is_string() ? names[i].get<std::string>() : names[i].dump();
-        if (const auto read = number_of(value[i])) result.bpb = Located<PrintedNumber>{*read, place(key + "." + std::to_string(i))};
+        if (const auto read = number_of(value[i]))
+          result.bpb = Located<PrintedNumber>{*read, place(key + "." + std::to_string(i))};
         out_.seeds.push_back(std::move(result));
       }
       return;

@@ -33,8 +33,8 @@ struct SubmissionJson {
   std::vector<Located<double>> sizes;
 };
 
-// Numbers may be strings ("15,724,839", "599 s"), nested to any depth, and named in many ways. A file that is no JSON after
-// repairs, or no object, is bad_data.
+// Numbers may be strings ("15,724,839", "599 s"), nested to any depth, and named in many ways. A file that is no JSON
+// after repairs, or no object, is bad_data.
 Result<SubmissionJson> read_submission_json(std::string_view bytes, const std::string& file);
 
 }  // namespace par5

@@ -7,8 +7,8 @@
 namespace par5 {
 namespace {
 
-// Copies the text without comments and trailing commas, Python's words replaced. Strings are left alone. `strict` stays true
-// where NaN and Infinity are all that is replaced.
+// Copies the text without comments and trailing commas, Python's words replaced. Strings are left alone. `strict` stays
+// true where NaN and Infinity are all that is replaced.
 std::string repaired(std::string_view text, bool& strict) {
   std::string out;
   const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
@@ -25,15 +25,20 @@ std::string repaired(std::string_view text, bool& strict) {
     } else if (c == ',') {
       std::size_t next = i + 1;
       while (next < text.size() && std::isspace(static_cast<unsigned char>(text[next]))) ++next;
-      if (next >= text.size() || (text[next] != '}' && text[next] != ']')) out += c;
-      else strict = false;
+      if (next >= text.size() || (text[next] != '}' && text[next] != ']'))
+        out += c;
+      else
+        strict = false;
       ++i;
     } else if (std::isalpha(static_cast<unsigned char>(c))) {
       const std::size_t start = i;
       while (i < text.size() && is_word(text[i])) ++i;
       const std::string_view word = text.substr(start, i - start);
       strict = strict && word != "True" && word != "False" && word != "None";
-      out += word == "True" ? "true" : word == "False" ? "false" : word == "None" || word == "NaN" || word == "nan" || word == "Infinity" || word == "inf" ? "null" : word;
+      out += word == "True"                                                                            ? "true"
+             : word == "False"                                                                         ? "false"
+             : word == "None" || word == "NaN" || word == "nan" || word == "Infinity" || word == "inf" ? "null"
+                                                                                                       : word;
     } else {
       out += c;
       ++i;

@@ -14,8 +14,8 @@ struct TolerantJson {
   bool strict = true;  // it was JSON as it stood, but perhaps for NaN and Infinity, which most readers take
 };
 
-// Repairs comments (// and #), trailing commas, and NaN, Infinity, True, False and None outside strings. What is still no JSON
-// is bad_data with the offset in the text; so is nesting beyond 100 levels.
+// Repairs comments (// and #), trailing commas, and NaN, Infinity, True, False and None outside strings. What is still
+// no JSON is bad_data with the offset in the text; so is nesting beyond 100 levels.
 Result<TolerantJson> read_tolerant_json(std::string_view bytes, const std::string& path);
 
 }  // namespace par5

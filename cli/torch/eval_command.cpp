@@ -27,7 +27,8 @@ Result<Outcome> run(const EvalOptions& options, const CommonOptions& common) {
   P5_TRY(std::vector<Mode> modes, eval_modes(options));
   P5_TRY(const Config config, eval_config(options));
   P5_TRY(const auto breakdown, asked_breakdown(options, common));
-  P5_TRY(const EvalData data, load_eval_data(options.shards.empty() ? options.data : options.shards, options.max_targets));
+  P5_TRY(const EvalData data,
+         load_eval_data(options.shards.empty() ? options.data : options.shards, options.max_targets));
   P5_TRY(const EvalModel model, load_eval_model(options.model, options.config, options.assignments, common.threads));
   P5_OK(check_vocabulary(data, model.stored.model.vocab, model.tokenizer_sha256));
 

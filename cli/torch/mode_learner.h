@@ -9,8 +9,8 @@
 
 namespace par5 {
 
-// What `run(Scorer&, Learner*)` returns: the learner is null where the mode does not learn, and gone after the call, with
-// the network's weights back as stored.
+// What `run(Scorer&, Learner*)` returns: the learner is null where the mode does not learn, and gone after the call,
+// with the network's weights back as stored.
 template <class Run>
 auto with_torch_learner(const Mode& mode, const EvalSettings& settings, double z_loss, TorchScorer& scorer,
                         const Run& run) -> decltype(run(scorer, nullptr)) {

@@ -249,7 +249,7 @@ Command train_command() {
         app.add_option("--replay", options->replay,
                        "Run folder whose realised schedule is repeated step by step, whatever the clock says");
         app.add_option("--cap", options->cap_bytes, "Budget in bytes that progress shows the estimated size against");
-            app.add_flag("--count-startup", options->count_startup,
+        app.add_flag("--count-startup", options->count_startup,
                      "Start the clock of --max-seconds with the process, not with the first step (single runs)");
         app.add_flag("--resume", options->resume, "Continue from the run folder's last checkpoint");
         return [options](const CommonOptions& common) { return run(*options, common); };

@@ -17,8 +17,9 @@ constexpr std::int64_t kMostTargets = std::int64_t{1} << 40;
 constexpr std::size_t kChecksumBytes = 24;  // artifact, tokens, file
 
 // By their numbers in files.
-constexpr std::array kModes = {ModeKind::chunked,     ModeKind::sliding,   ModeKind::document, ModeKind::document_sliding,
-                               ModeKind::ttt_scalars, ModeKind::ttt_model, ModeKind::online,   ModeKind::ttt_phased};
+constexpr std::array kModes = {ModeKind::chunked,          ModeKind::sliding,     ModeKind::document,
+                               ModeKind::document_sliding, ModeKind::ttt_scalars, ModeKind::ttt_model,
+                               ModeKind::online,           ModeKind::ttt_phased};
 constexpr std::array kArithmetics = {Arithmetic::fp32, Arithmetic::int8, Arithmetic::fp32_adds};
 constexpr std::array kSchedules = {TttSchedule::constant, TttSchedule::cosine};
 constexpr std::array kOptimizers = {TttOptimizer::sgd, TttOptimizer::lars};
@@ -200,9 +201,8 @@ Result<WrittenBitstream> write_bitstream(const Bitstream& bitstream) {
 
 Result<Bitstream> read_bitstream(std::span<const std::byte> bytes, const std::string& path) {
   ByteReader in(bytes, path, 0, "the bitstream");
-  if (bytes.size() < kMagic.size() || !std::equal(kMagic.begin(), kMagic.end(), bytes.begin(), [](char a, std::byte b) {
-        return static_cast<std::byte>(a) == b;
-      }))
+  if (bytes.size() < kMagic.size() || !std::equal(kMagic.begin(), kMagic.end(), bytes.begin(),
+                                                  [](char a, std::byte b) { return static_cast<std::byte>(a) == b; }))
     return bad_data("'" + path + "' is not a par5 bitstream: it does not start with \"p5bs\"", path, 0);
   P5_OK(in.bytes(kMagic.size()));
   const auto unknown = [&](const std::string& what, int known, std::uint64_t where) {

@@ -40,8 +40,7 @@ class DecisionCoder {
     for (int i = 0; i < kInputs; ++i) {
       const std::uint32_t hash = (contexts[static_cast<std::size_t>(i)] * 64 + set) * 0x9e3779b1u;
       counters[static_cast<std::size_t>(i)] = &counters_[static_cast<std::size_t>(i) * kCounters + (hash >> 19)];
-      inputs[static_cast<std::size_t>(i)] =
-          coder::stretch(tables_, counters[static_cast<std::size_t>(i)]->probability);
+      inputs[static_cast<std::size_t>(i)] = coder::stretch(tables_, counters[static_cast<std::size_t>(i)]->probability);
     }
     MixerVector& weights = weights_[set];
     const coder::MixerInputs lanes = coder::MixerInputs::of(inputs);
@@ -131,13 +130,13 @@ class SpaceCoder {
     std::size_t number = 0;
     for (; number < known_.size(); ++number) {
       const std::uint32_t set = kReplacement + static_cast<std::uint32_t>(number);
-      const Contexts contexts = {last * 32 + older,
-                                 column,
-                                 static_cast<std::uint32_t>(static_cast<unsigned char>(before)) << 8 |
-                                     static_cast<unsigned char>(after),
-                                 (column + word) / 2 * 8 + (column > 40 ? 1u : 0u),
-                                 kind_of(before) << 16 | kind_of(after) << 12 | column / 8,
-                                 kind_of(before) << 16 | kind_of(after) << 12 | last << 6 | (line_length_ / 4)};
+      const Contexts contexts = {
+          last * 32 + older,
+          column,
+          static_cast<std::uint32_t>(static_cast<unsigned char>(before)) << 8 | static_cast<unsigned char>(after),
+          (column + word) / 2 * 8 + (column > 40 ? 1u : 0u),
+          kind_of(before) << 16 | kind_of(after) << 12 | column / 8,
+          kind_of(before) << 16 | kind_of(after) << 12 | last << 6 | (line_length_ / 4)};
       if (decisions_.code(wanted == known_[number], set, contexts)) break;
     }
     std::string result;

@@ -18,9 +18,7 @@ constexpr std::string_view kProgressMagic = "p5dp3";
 // Lanes are worth having while each has several windows to go through.
 constexpr std::int64_t kWindowsPerLane = 4;
 
-std::uint64_t checksum_of(const Bitstream& bitstream) {
-  return xxh3_64(bitstream.payload) ^ bitstream.tokens_checksum;
-}
+std::uint64_t checksum_of(const Bitstream& bitstream) { return xxh3_64(bitstream.payload) ^ bitstream.tokens_checksum; }
 
 // The engine of a text, and what it learns by.
 struct TextEngine {
@@ -39,8 +37,8 @@ Result<TextEngine> make_engine(const CodingModel& model, const CodingParameters&
   const EngineOptions engine{parameters.arithmetic, options.kernel, options.threads};
   TextEngine text;
   if (parameters.learns()) {
-    P5_TRY(text.learning, TextLearning::create(model.artifact.model, parameters, targets, model.artifact.temperature,
-                                               engine));
+    P5_TRY(text.learning,
+           TextLearning::create(model.artifact.model, parameters, targets, model.artifact.temperature, engine));
   } else {
     P5_TRY(Engine fixed, Engine::create(model.artifact.model, engine));
     text.fixed = std::make_unique<Engine>(std::move(fixed));
@@ -208,7 +206,8 @@ Result<DecodedText> decode_text(const CodingModel& model, const Bitstream& bitst
       return {};
     };
   Progress progress("decoding", static_cast<std::uint64_t>(bitstream.targets()), "tokens");
-  auto lanes = coder.decode(bitstream.lanes, bitstream.payload, &progress, resumed ? &resumed->coder : nullptr, checkpoint);
+  auto lanes =
+      coder.decode(bitstream.lanes, bitstream.payload, &progress, resumed ? &resumed->coder : nullptr, checkpoint);
   if (!lanes) return tl::unexpected(lanes.error().in_file(path));
   for (std::size_t lane = 0; lane < lanes->size(); ++lane) {
     const std::span<const std::uint16_t> tokens = (*lanes)[lane];
@@ -220,7 +219,8 @@ Result<DecodedText> decode_text(const CodingModel& model, const Bitstream& bitst
     text.tokens.insert(text.tokens.end(), news.begin(), news.end());
   }
   if (tokens_checksum(text.tokens) != bitstream.tokens_checksum)
-    return bad_data("'" + path + "' does not decode to the text that was coded: the tokens have another checksum", path);
+    return bad_data("'" + path + "' does not decode to the text that was coded: the tokens have another checksum",
+                    path);
   if (!progress_file.empty() && file_exists(progress_file)) P5_OK(remove_file(progress_file));
   text.kernel = engine.kernel();
   text.threads = engine.threads();

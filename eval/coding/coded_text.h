@@ -31,7 +31,7 @@ struct CodedText {
   double claimed_bits = 0;
   std::string kernel;  // the one that ran
   std::size_t threads = 0;
-  std::int64_t updates = 0;         // of a mode that learns
+  std::int64_t updates = 0;  // of a mode that learns
   std::int64_t adapted_values = 0;
 };
 
@@ -40,9 +40,9 @@ Result<CodedText> encode_text(const CodingModel& model, const CodingParameters& 
                               std::span<const std::uint16_t> tokens, const CodingOptions& options);
 
 // The tokens of a bitstream, the given one included; `path` names it in errors. A bitstream that was made with another
-// artifact, or whose tokens do not have its checksum, is bad_data. Where `progress_file` is not empty, what is decoded and
-// learnt is kept there every `progress_seconds`, a file of that name for the same bitstream is gone on from, and it is
-// removed at the end.
+// artifact, or whose tokens do not have its checksum, is bad_data. Where `progress_file` is not empty, what is decoded
+// and learnt is kept there every `progress_seconds`, a file of that name for the same bitstream is gone on from, and it
+// is removed at the end.
 struct DecodedText {
   std::vector<std::uint16_t> tokens;
   std::string kernel;
@@ -54,7 +54,8 @@ Result<DecodedText> decode_text(const CodingModel& model, const Bitstream& bitst
                                 const CodingOptions& options, const std::string& progress_file = {},
                                 double progress_seconds = 60);
 
-// Ranges of targets [first, end) that become lanes: whole windows where chunked, whole documents where isolated, else one.
+// Ranges of targets [first, end) that become lanes: whole windows where chunked, whole documents where isolated, else
+// one.
 std::vector<std::pair<std::int64_t, std::int64_t>> split_lanes(std::span<const std::uint16_t> tokens,
                                                                const CodingParameters& parameters, std::int64_t lanes);
 

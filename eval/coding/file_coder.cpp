@@ -345,7 +345,8 @@ Result<FileCoderSummary> decompress_file(const CodingModel& model, const Tokeniz
       ++summary.model_blocks;
     } else {
       raw.resize(static_cast<std::size_t>(raw_bytes));
-      decoded = decompress(static_cast<Codec>(method), stored, std::as_writable_bytes(std::span(raw.data(), raw.size())));
+      decoded =
+          decompress(static_cast<Codec>(method), stored, std::as_writable_bytes(std::span(raw.data(), raw.size())));
       ++summary.plain_blocks;
     }
     if (!decoded) return in.error("block " + std::to_string(block) + ": " + decoded.error().message);

@@ -42,8 +42,8 @@ Result<FileCoderSummary> compress_file(const CodingModel& model, const Tokenizer
                                        const FileCoderOptions& options, const ReadBytes& read, const WriteBytes& write,
                                        std::uint64_t total);
 
-// Damaged, truncated and foreign input is bad_data that names `path` and the block; what was handed to `write` before is
-// right. A file that was made with another artifact is refused.
+// Damaged, truncated and foreign input is bad_data that names `path` and the block; what was handed to `write` before
+// is right. A file that was made with another artifact is refused.
 Result<FileCoderSummary> decompress_file(const CodingModel& model, const Tokenizer& tokenizer,
                                          const FileCoderOptions& options, const std::string& path,
                                          const ReadBytes& read, const WriteBytes& write, std::uint64_t total);

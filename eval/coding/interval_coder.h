@@ -1,6 +1,6 @@
 // A range coder for whole frequencies with totals up to 2^48 + 2^16, as the exact engine gives them for 65,536 tokens:
-// 64-bit range, 128-bit products, so that what rounding costs is below 2^-7 bits a token even there and far below 0.01 %
-// for real models. docs/bitstream.md has the definition. The one-file decoder needs nothing but this header.
+// 64-bit range, 128-bit products, so that what rounding costs is below 2^-7 bits a token even there and far below 0.01
+// % for real models. docs/bitstream.md has the definition. The one-file decoder needs nothing but this header.
 #pragma once
 
 #include <cstddef>

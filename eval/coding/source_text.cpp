@@ -44,9 +44,8 @@ class SourceBuilder {
   void settle(std::size_t begin, std::string_view source) {
     const std::string_view text = std::string_view(result_.text).substr(begin);
     if (text == source) return;
-    const auto [prefix_end, unused] =
-        std::mismatch(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(text.size(), source.size())),
-                      source.begin());
+    const auto [prefix_end, unused] = std::mismatch(
+        text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(text.size(), source.size())), source.begin());
     std::size_t prefix = static_cast<std::size_t>(prefix_end - text.begin());
     std::size_t suffix = 0;
     while (suffix < std::min(text.size(), source.size()) - prefix &&

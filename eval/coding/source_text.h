@@ -1,6 +1,6 @@
 // Any bytes ⇄ tokens and what the tokens do not say. SentencePiece's normalisation folds line breaks and runs of spaces
-// and replaces characters; bytes that are no UTF-8 become byte pieces. The edits that lead from the tokens' text back to
-// the source are coded beside them (docs/bitstream.md, "Changes").
+// and replaces characters; bytes that are no UTF-8 become byte pieces. The edits that lead from the tokens' text back
+// to the source are coded beside them (docs/bitstream.md, "Changes").
 #pragma once
 
 #include <cstddef>

@@ -23,8 +23,8 @@ Result<std::unique_ptr<TextLearning>> TextLearning::create(const StoredModel& mo
   const TttConfig& learning = parameters.learning;
   P5_OK(check_exact_learning(parameters.mode.kind, learning));
   P5_TRY(EngineLearner learner,
-         EngineLearner::create(
-             model, engine, exact_learner_options(parameters.mode.kind, learning, parameters.z_loss, temperature)));
+         EngineLearner::create(model, engine,
+                               exact_learner_options(parameters.mode.kind, learning, parameters.z_loss, temperature)));
   if (learner.learning_values() == 0)
     return usage_error("this model has no values that " + mode_name(parameters.mode) + " could adapt");
   return std::unique_ptr<TextLearning>(new TextLearning(std::move(learner), parameters, targets));
@@ -87,7 +87,8 @@ Status TextLearning::restore(std::span<const std::byte> state) {
   P5_TRY(const std::uint64_t updates, in.fixed(8));
   if (begin < 1 || begin > std::uint64_t{1} << 62) return bad_data("the saved learning begins nowhere in the text");
   if (chunks > static_cast<std::uint64_t>(chunks_))
-    return bad_data("the saved learning has come to chunk " + std::to_string(chunks) + " of " + std::to_string(chunks_));
+    return bad_data("the saved learning has come to chunk " + std::to_string(chunks) + " of " +
+                    std::to_string(chunks_));
   P5_TRY(const auto learner, in.bytes(in.remaining()));
   P5_OK(learner_.restore(learner));
   learnt_chunks_ = static_cast<std::int64_t>(chunks);

@@ -1,6 +1,6 @@
 // Score-first learning while a text is coded. Encoder and decoder take the same steps at the same places: before a
-// window is entered, from every chunk of targets (eval/ttt.h) that ends before the window's first target, but the text's
-// last. All that a decoder has by then are the tokens that it has decoded.
+// window is entered, from every chunk of targets (eval/ttt.h) that ends before the window's first target, but the
+// text's last. All that a decoder has by then are the tokens that it has decoded.
 #pragma once
 
 #include <cstdint>

@@ -42,8 +42,8 @@ Status TokenCoder::enter_window(std::span<const std::uint16_t> known) {
 
 struct TokenCoder::EncodingLane {
   std::span<const std::uint16_t> tokens;
-  std::int64_t target = 1;  // the next one to be run through the network
-  std::int64_t start = 0;   // of its window
+  std::int64_t target = 1;          // the next one to be run through the network
+  std::int64_t start = 0;           // of its window
   std::vector<Interval> intervals;  // of targets that are run but not coded, from `coded`
   std::size_t coded = 0;
 

@@ -1,8 +1,8 @@
 // Token sequences ⇄ the payload of a bitstream, by the exact engine's frequencies (docs/bitstream.md).
 //
-// A text is coded as lanes: sequences that know nothing of each other, so that they can be decoded in lockstep, one token
-// of each at a time through the network as one batch. All lanes share one range coder, which takes the first target of
-// every lane, then the second of every lane, and so on: a lane costs no bytes of payload.
+// A text is coded as lanes: sequences that know nothing of each other, so that they can be decoded in lockstep, one
+// token of each at a time through the network as one batch. All lanes share one range coder, which takes the first
+// target of every lane, then the second of every lane, and so on: a lane costs no bytes of payload.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@
 namespace par5 {
 
 // Which inputs predict a target. Target t of a lane (t >= 1; token 0 is given) is predicted with inputs [s, t): s is 0
-// at first; where `by_document` is set and token t - 1 is `bos`, s becomes t - 1; else where t - s would exceed `window`,
-// s grows by `stride`. These are the windows of eval/plan.h, found without looking ahead.
+// at first; where `by_document` is set and token t - 1 is `bos`, s becomes t - 1; else where t - s would exceed
+// `window`, s grows by `stride`. These are the windows of eval/plan.h, found without looking ahead.
 struct WindowRule {
   std::int64_t window = 1;
   std::int64_t stride = 1;  // 1 … window

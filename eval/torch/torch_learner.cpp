@@ -91,10 +91,9 @@ std::int64_t TorchLearner::adapted_values() const {
 Status TorchLearner::step(const ScoredWindows& windows, double learning_rate) {
   if (learning_rate == 0) return {};
   return guarded([&]() -> Status {
-    const Network::Loss loss =
-        network_.loss(token_tensor(windows.inputs(), windows.windows(), windows.length(), network_.device()),
-                      token_tensor(windows.targets(), windows.windows(), windows.length(), network_.device()),
-                      options_.z_loss);
+    const Network::Loss loss = network_.loss(
+        token_tensor(windows.inputs(), windows.windows(), windows.length(), network_.device()),
+        token_tensor(windows.targets(), windows.windows(), windows.length(), network_.device()), options_.z_loss);
     std::vector<torch::Tensor> leaves;
     for (const Adapted& adapted : adapted_) leaves.push_back(adapted.weight);
     const std::vector<torch::Tensor> gradients = torch::autograd::grad({loss.total}, leaves);
@@ -150,8 +149,7 @@ void TorchLearner::update_adamw(Value& value, const torch::Tensor& gradient, dou
   const auto count = static_cast<double>(steps_);
   value.first.mul_(beta1).add_(gradient, 1.0 - beta1);
   value.second.mul_(beta2).addcmul_(gradient, gradient, 1.0 - beta2);
-  const torch::Tensor deviation =
-      value.second.sqrt().div_(std::sqrt(1.0 - std::pow(beta2, count))).add_(kAdamEpsilon);
+  const torch::Tensor deviation = value.second.sqrt().div_(std::sqrt(1.0 - std::pow(beta2, count))).add_(kAdamEpsilon);
   value.value.addcdiv_(value.first, deviation, -rate / (1.0 - std::pow(beta1, count)));
 }
 

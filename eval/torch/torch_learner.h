@@ -13,8 +13,8 @@ namespace par5 {
 
 struct TorchLearnerOptions {
   Adaptation adaptation = Adaptation::calibration;
-  TttConfig ttt;        // optimiser, momentum, clip, decay; the rate comes with each step
-  LoraConfig lora;      // rank, alpha and matrices of Adaptation::lora
+  TttConfig ttt;         // optimiser, momentum, clip, decay; the rate comes with each step
+  LoraConfig lora;       // rank, alpha and matrices of Adaptation::lora
   double z_loss = 1e-4;  // of the loss that is learnt from
 };
 

@@ -38,8 +38,8 @@ std::map<std::string, std::uint64_t> stored_by_stream(const ArtifactReport& repo
   return stored;
 }
 
-// Every layout with LZMA-9, tuned LZMA, LZMA2, brotli-11, zstd-22 and, where it is installed, lrzip, coded here: nothing
-// is smaller than what was chosen, the directory's few bytes a stream apart.
+// Every layout with LZMA-9, tuned LZMA, LZMA2, brotli-11, zstd-22 and, where it is installed, lrzip, coded here:
+// nothing is smaller than what was chosen, the directory's few bytes a stream apart.
 void expect_nothing_smaller(const Artifact& artifact, bool with_lrzip) {
   const auto encoded = encode_artifact(artifact, {.effort = 9});
   ASSERT_TRUE(encoded) << to_string(encoded.error());

@@ -40,7 +40,8 @@ std::vector<Golden> golden_artifacts() {
   list.push_back({"gpt2-ternary.par5", test::random_artifact(model, quantizer, 12), "values 9c7d90e4ab731027 53616"});
   quantizer = test::small_quantizer(Grid::int4);
   quantizer.granularity = Granularity::tensor;
-  list.push_back({"unet-int4.par5", test::random_artifact(test::small_model(), quantizer, 13), "values b81a0dd4c909c03c 40916"});
+  list.push_back(
+      {"unet-int4.par5", test::random_artifact(test::small_model(), quantizer, 13), "values b81a0dd4c909c03c 40916"});
   return list;
 }
 

@@ -61,8 +61,7 @@ TEST(Hostile, EveryTruncation) {
   ASSERT_GT(bytes.size(), 1000u);
   test::reset_largest_allocation();
   for (std::size_t length = 0; length < bytes.size(); ++length)
-    expect_located(decode(std::span(bytes).first(length)),
-                   "length " + std::to_string(length));
+    expect_located(decode(std::span(bytes).first(length)), "length " + std::to_string(length));
   EXPECT_LT(test::largest_allocation(), kSmallBound);
 }
 

@@ -78,9 +78,11 @@ TEST(Lrzip, RoundTripOfAnArtifact) {
   const auto decoded = decode_artifact(encoded->bytes, "test.par5");
   ASSERT_TRUE(decoded) << to_string(decoded.error());
   EXPECT_TRUE(same_artifact(packed, decoded->artifact));
-  const bool used = std::any_of(decoded->report.tensors.begin(), decoded->report.tensors.end(), [](const TensorReport& t) {
-    return std::any_of(t.streams.begin(), t.streams.end(), [](const StreamReport& s) { return s.codec == "lrzip"; });
-  });
+  const bool used =
+      std::any_of(decoded->report.tensors.begin(), decoded->report.tensors.end(), [](const TensorReport& t) {
+        return std::any_of(t.streams.begin(), t.streams.end(),
+                           [](const StreamReport& s) { return s.codec == "lrzip"; });
+      });
   EXPECT_TRUE(used);
   EXPECT_THAT(decoded->report.codec_versions, HasSubstr(" lrzip " + codec_detail::lrzip_version()));
   EXPECT_NE(codec_detail::lrzip_version(), "unknown");
@@ -137,11 +139,13 @@ TEST(Lrzip, DefaultBytesDoNotDependOnIt) {
 }
 
 TEST(Lrzip, WhatItStoresIsNotBelievedUntilItDecodes) {
-  const std::string header = R"(printf 'LRZI\000\006\210\023\000\000\000\000\000\000\000\000\000\000\000\000\000\001\000\000')";
-  for (const std::string& script : {std::string("exit 0"), std::string("exit 1"), std::string("kill -SEGV $$"),
-                                    std::string("for f; do :; done; head -c 24 /dev/zero >raw.lrz"),
-                                    // A good header, and zeros for what was compressed.
-                                    "if [ -e raw ]; then " + header + " >raw.lrz; else head -c 5000 /dev/zero >raw; fi"}) {
+  const std::string header =
+      R"(printf 'LRZI\000\006\210\023\000\000\000\000\000\000\000\000\000\000\000\000\000\001\000\000')";
+  for (const std::string& script :
+       {std::string("exit 0"), std::string("exit 1"), std::string("kill -SEGV $$"),
+        std::string("for f; do :; done; head -c 24 /dev/zero >raw.lrz"),
+        // A good header, and zeros for what was compressed.
+        "if [ -e raw ]; then " + header + " >raw.lrz; else head -c 5000 /dev/zero >raw; fi"}) {
     const FakeLrzip fake(script);
     const auto stored = compress({Codec::lrzip}, some_bytes());
     ASSERT_FALSE(stored) << script;

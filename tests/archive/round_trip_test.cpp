@@ -68,8 +68,8 @@ TEST(RoundTrip, EveryGridGranularityAndScaleWidth) {
         quantizer.scale_bits = bits;
         if (granularity != Granularity::group && bits != 16 && bits != 5) continue;
         round_trip(random_artifact(model, quantizer), std::string(grid_name(quantizer.grid)) + " " +
-                                                                  std::to_string(static_cast<int>(granularity)) + " " +
-                                                                  std::to_string(bits));
+                                                          std::to_string(static_cast<int>(granularity)) + " " +
+                                                          std::to_string(bits));
       }
 }
 

@@ -42,8 +42,7 @@ TEST(SameBytes, ForScalarAndVectorPaths) {
     const Container container = parse_container(encoded->bytes, "test.par5").value();
     std::size_t chains = 0;
     for (const StreamEntry& entry : container.entries) {
-      if (entry.codec != Codec::own ||
-          chain_kind(container.slots[entry.slots[0]], container.specs) == ChainKind::bytes)
+      if (entry.codec != Codec::own || chain_kind(container.slots[entry.slots[0]], container.specs) == ChainKind::bytes)
         continue;
       std::vector<StreamSlot> slots;
       for (const std::size_t i : entry.slots) slots.push_back(container.slots[i]);
@@ -54,7 +53,8 @@ TEST(SameBytes, ForScalarAndVectorPaths) {
         }
         const auto again = encode_chain(packed.model, slots, {coder::Covariance::on, target});
         ASSERT_TRUE(again) << to_string(again.error());
-        EXPECT_TRUE(std::equal(again->bytes.begin(), again->bytes.end(), encoded->bytes.begin() + static_cast<std::ptrdiff_t>(entry.offset),
+        EXPECT_TRUE(std::equal(again->bytes.begin(), again->bytes.end(),
+                               encoded->bytes.begin() + static_cast<std::ptrdiff_t>(entry.offset),
                                encoded->bytes.begin() + static_cast<std::ptrdiff_t>(entry.offset + entry.stored_bytes)))
             << slots[0].name << " by " << coder::target_name(target);
       }

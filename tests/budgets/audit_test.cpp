@@ -35,7 +35,8 @@ RuleSet size_rules(std::uint64_t cap, bool count_code, bool count_tokenizer) {
   return rules;
 }
 
-AuditRequest request_for(const std::string& target, std::vector<std::string> code = {}, const std::string& tokenizer = {}, std::optional<bool> count_tokenizer = {}) {
+AuditRequest request_for(const std::string& target, std::vector<std::string> code = {},
+                         const std::string& tokenizer = {}, std::optional<bool> count_tokenizer = {}) {
   AuditRequest request;
   request.target = target;
   request.code = std::move(code);
@@ -100,7 +101,9 @@ TEST_F(Audit, CodeCountsAsItIsShipped) {
   EXPECT_EQ(with_code->sizes.total_bytes, before + 60);
   EXPECT_EQ(with_code->verdict, Verdict::pass);
   ASSERT_EQ(with_code->sizes.ways.size(), 3u);
-  const auto too_much = audit(request_for(artifact_, {file("decoder.py", std::string(60, 'x')), file("more.py", std::string(bytes_ + 100, 'x'))}), rules);
+  const auto too_much = audit(request_for(artifact_, {file("decoder.py", std::string(60, 'x')),
+                                                      file("more.py", std::string(bytes_ + 100, 'x'))}),
+                              rules);
   ASSERT_TRUE(too_much);
   EXPECT_EQ(too_much->verdict, Verdict::fail);
 }
@@ -108,9 +111,14 @@ TEST_F(Audit, CodeCountsAsItIsShipped) {
 TEST_F(Audit, OwnCodeIsTheClosureOfEvaluation) {
   const auto code = own_code(PAR5_SOURCE_DIR, kEvalEntry, PAR5_PROGRAM);
   ASSERT_TRUE(code) << to_string(code.error());
-  const auto has = [&](const char* name) { return std::find(code->files.begin(), code->files.end(), name) != code->files.end(); };
-  for (const char* name : {"cli/eval_command.cpp", "archive/artifact.h", "archive/decoder.cpp", "pack/quantizer.cpp", "core/error.cpp", "tokenizer/tokenizer.cpp"}) EXPECT_TRUE(has(name)) << name;
-  for (const char* name : {"train/trainer.cpp", "budgets/audit.cpp", "cli/audit_command.cpp"}) EXPECT_FALSE(has(name)) << name;
+  const auto has = [&](const char* name) {
+    return std::find(code->files.begin(), code->files.end(), name) != code->files.end();
+  };
+  for (const char* name : {"cli/eval_command.cpp", "archive/artifact.h", "archive/decoder.cpp", "pack/quantizer.cpp",
+                           "core/error.cpp", "tokenizer/tokenizer.cpp"})
+    EXPECT_TRUE(has(name)) << name;
+  for (const char* name : {"train/trainer.cpp", "budgets/audit.cpp", "cli/audit_command.cpp"})
+    EXPECT_FALSE(has(name)) << name;
   std::uint64_t sum = 0;
   for (const std::string& name : code->files) sum += *file_size(join_path(PAR5_SOURCE_DIR, name));
   EXPECT_EQ(code->raw_bytes, sum);
@@ -171,12 +179,13 @@ TEST_F(Audit, RuleFilesAreChecked) {
   EXPECT_EQ(load_rules("parameter-golf-10min-16mb")->cap_bytes, 16000000u) << "decimal, not MiB";
   for (const std::string& name : rule_names()) EXPECT_TRUE(load_rules(name)) << to_string(load_rules(name).error());
   EXPECT_FALSE(load_rules("parameter-golf")) << "an unknown name is not guessed";
-  for (const char* text : {"cap_bytes = 0\ncount_code = true\ncount_tokenizer = true\n", "cap_bytes = 5\n", "cap_bytes = 5\ncode = 1\n",
-                           "cap_bytes = \"5\"\ncount_code = true\ncount_tokenizer = true\n", "cap_bytes 5\n",
-                           "cap_bytes = 5\ncount_code = true\ncount_tokenizer = true\n[rules]\nrequired = [\"S9\"]\n",
-                           "cap_bytes = 5\ncount_code = true\ncount_tokenizer = true\n[code]\nverdict = \"guess\"\n",
-                           "cap_bytes = 5\ncount_code = true\ncount_tokenizer = true\n[time]\ntrain_second = 5\n",
-                           "cap_bytes = 5\ncount_code = true\ncount_tokenizer = true\n[files]\nrequired = [\"poem\"]\n"})
+  for (const char* text :
+       {"cap_bytes = 0\ncount_code = true\ncount_tokenizer = true\n", "cap_bytes = 5\n", "cap_bytes = 5\ncode = 1\n",
+        "cap_bytes = \"5\"\ncount_code = true\ncount_tokenizer = true\n", "cap_bytes 5\n",
+        "cap_bytes = 5\ncount_code = true\ncount_tokenizer = true\n[rules]\nrequired = [\"S9\"]\n",
+        "cap_bytes = 5\ncount_code = true\ncount_tokenizer = true\n[code]\nverdict = \"guess\"\n",
+        "cap_bytes = 5\ncount_code = true\ncount_tokenizer = true\n[time]\ntrain_second = 5\n",
+        "cap_bytes = 5\ncount_code = true\ncount_tokenizer = true\n[files]\nrequired = [\"poem\"]\n"})
     EXPECT_FALSE(load_rules(file("rules.toml", text))) << text;
   EXPECT_TRUE(load_rules(file("rules.toml", "cap_bytes = 5\ncount_code = true\ncount_tokenizer = false\n")));
 }

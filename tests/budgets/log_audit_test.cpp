@@ -1,5 +1,5 @@
-// The screen of logs: every fault that is planted is found and named, clean records have no finding, and nothing that people
-// leave in their files stops it.
+// The screen of logs: every fault that is planted is found and named, clean records have no finding, and nothing that
+// people leave in their files stops it.
 #include "budgets/log_audit.h"
 
 #include <gmock/gmock.h>
@@ -29,25 +29,32 @@ std::string pair_text(double bpb, double bytes_per_token = kBytesPerToken, int d
 
 // What a log of the field looks like; `tail` follows the final line.
 std::string log_text(int seed, double bpb, const std::string& tail = "", double bytes_per_token = kBytesPerToken) {
-  return "logs/run.txt\nseed:" + std::to_string(seed) + " world_size:8\nmodel_dim:512 num_layers:11 matrix_lr:0.022\n"
+  return "logs/run.txt\nseed:" + std::to_string(seed) +
+         " world_size:8\nmodel_dim:512 num_layers:11 matrix_lr:0.022\n"
          "train_loader:dataset:fineweb10B_sp8192 train_shards:80\n"
          "val_loader:shards pattern=./data/fineweb_val_*.bin tokens:40540160\n"
-         "warmup_step:1/20\nstep:0/20000 " + pair_text(3.4870, bytes_per_token, 4) + " train_time:0ms step_avg:0.01ms\n"
+         "warmup_step:1/20\nstep:0/20000 " +
+         pair_text(3.4870, bytes_per_token, 4) +
+         " train_time:0ms step_avg:0.01ms\n"
          "step:4000/20000 train_loss:2.9117 train_time:482110ms\n"
-         "step:4800/20000 " + pair_text(1.1021, bytes_per_token, 4) + " train_time:588041ms step_avg:122.51ms\n"
+         "step:4800/20000 " +
+         pair_text(1.1021, bytes_per_token, 4) +
+         " train_time:588041ms step_avg:122.51ms\n"
          "stopping_early: wallclock_cap train_time:588041ms step:4800/20000\n"
          "Serialized model: 135432101 bytes\nCode size: 47642 bytes\nTotal submission size: 135479743 bytes\n"
          "Serialized model int6+brotli: 15815847 bytes\nTotal submission size int6+brotli: 15863489 bytes\n"
          "  ttt_chunk 10/1238 bpb:1.23450000 val_loss:3.01 time:1.2s\n"
          "  ttt_chunk 1238/1238 bpb:1.08400000 time:330.1s\n"
-         "final_int6_sliding_exact " + pair_text(bpb, bytes_per_token) + " eval_time:213616ms\n" + tail;
+         "final_int6_sliding_exact " +
+         pair_text(bpb, bytes_per_token) + " eval_time:213616ms\n" + tail;
 }
 
 class LogAuditTest : public testing::Test {
  protected:
   LogAuditTest() {
     put("README.md", "# a record\n\nval_bpb 1.0855\n");
-    put("submission.json", R"({"name": "N", "track": "10min_16mb", "val_bpb": 1.08553, "bytes_total": 15863489, "seeds": [42, 314, 999],
+    put("submission.json",
+        R"({"name": "N", "track": "10min_16mb", "val_bpb": 1.08553, "bytes_total": 15863489, "seeds": [42, 314, 999],
       "seed_results": {"42": {"val_bpb": 1.08553, "artifact_bytes": 15863489}, "314": {"val_bpb": 1.08601}, "999": {"val_bpb": 1.08505}}})");
     put("train_seed42.log", log_text(42, 1.08553));
     put("train_seed314.log", log_text(314, 1.08601));
@@ -136,20 +143,26 @@ TEST_F(LogAuditTest, NoValBpb) {
 }
 
 TEST_F(LogAuditTest, DenominatorsThatAreOffAreFoundAndTheFaultIsNamed) {
-  struct Case { double factor; const char* id; const char* fault; };
-  for (const Case& c : {Case{(151080891.0 + 25251857) / 151080891, "denominator_outlier", "leading space counted twice"},
-                        Case{3.1571515 * 1.0895 / kBytesPerToken, "denominator_outlier", "sentinel characters"},
-                        Case{1.0413, "denominator_outlier", "U+FFFD"},
-                        Case{1 / std::numbers::ln2, "denominator_outlier", "nats taken for bits"},
-                        Case{10.0, "denominator_outlier", "decimal point"},
-                        Case{1.025, "denominator_outlier", "nearest known is SP8192"},
-                        Case{1 + 2 * 269220.0 / 151080891, "denominator_fine", "3 bytes each"},
-                        Case{1 + 5 * 269220.0 / 151080891, "denominator_fine", "6 bytes each"},
-                        Case{1.006, "denominator_fine", "nearest known is SP8192"}}) {
+  struct Case {
+    double factor;
+    const char* id;
+    const char* fault;
+  };
+  for (const Case& c :
+       {Case{(151080891.0 + 25251857) / 151080891, "denominator_outlier", "leading space counted twice"},
+        Case{3.1571515 * 1.0895 / kBytesPerToken, "denominator_outlier", "sentinel characters"},
+        Case{1.0413, "denominator_outlier", "U+FFFD"},
+        Case{1 / std::numbers::ln2, "denominator_outlier", "nats taken for bits"},
+        Case{10.0, "denominator_outlier", "decimal point"},
+        Case{1.025, "denominator_outlier", "nearest known is SP8192"},
+        Case{1 + 2 * 269220.0 / 151080891, "denominator_fine", "3 bytes each"},
+        Case{1 + 5 * 269220.0 / 151080891, "denominator_fine", "6 bytes each"},
+        Case{1.006, "denominator_fine", "nearest known is SP8192"}}) {
     for (const auto& [seed, bpb] : {std::pair{42, 1.08553}, {314, 1.08601}, {999, 1.08505}})
       put("train_seed" + std::to_string(seed) + ".log", log_text(seed, bpb, "", kBytesPerToken * c.factor));
     if (std::string(c.fault) == "sentinel characters")  // of CaseOps, which has more tokens
-      for (const char* seed : {"42", "314", "999"}) replace("train_seed" + std::string(seed) + ".log", "tokens:40540160", "tokens:47851520");
+      for (const char* seed : {"42", "314", "999"})
+        replace("train_seed" + std::string(seed) + ".log", "tokens:40540160", "tokens:47851520");
     expect({c.id}, c.fault, ".log:");
     EXPECT_EQ(audit().findings.size(), 3u);
   }
@@ -170,12 +183,14 @@ TEST_F(LogAuditTest, OtherKnownDenominators) {
 }
 
 TEST_F(LogAuditTest, DenominatorMixed) {
-  put("train_seed314.log", log_text(314, 1.08601, "final_ttt_exact " + pair_text(1.08601, kBytesPerToken * 1.0012) + "\n"));
+  put("train_seed314.log",
+      log_text(314, 1.08601, "final_ttt_exact " + pair_text(1.08601, kBytesPerToken * 1.0012) + "\n"));
   const LogAudit found = audit();
   EXPECT_TRUE(ids(found).count("denominator_mixed"));
   // Running averages and comparisons with others do not count; neither does another run in the same file.
-  put("train_seed314.log", log_text(314, 1.08601) + "sliding [ 50.0%] running " + pair_text(1.2, 3.5) + "\nbaseline (SP1024) " + pair_text(1.2244, 2.43593) + "\n" +
-                               "final_again_exact " + pair_text(1.08601) + "\n");
+  put("train_seed314.log", log_text(314, 1.08601) + "sliding [ 50.0%] running " + pair_text(1.2, 3.5) +
+                               "\nbaseline (SP1024) " + pair_text(1.2244, 2.43593) + "\n" + "final_again_exact " +
+                               pair_text(1.08601) + "\n");
   expect({}, "");
   put("train_seed314.log", log_text(314, 1.08601) + log_text(315, 1.0861, "", 2.43593));
   EXPECT_FALSE(ids(audit()).count("denominator_mixed"));
@@ -189,7 +204,8 @@ TEST_F(LogAuditTest, PartialDocuments) {
   replace("train_seed999.log", "warmup_step", "val_docs:10000\nwarmup_step");
   expect({"partial_documents"}, "10,000 documents", "train_seed999.log:6");
   put("train_seed999.log", log);
-  put("running.log", "seed:1\nttt_chunk 10/1238 bpb:1.10000000 time:1.2s\nttt_chunk 928/1238 bpb:1.08400000 time:330.1s\n");
+  put("running.log",
+      "seed:1\nttt_chunk 10/1238 bpb:1.10000000 time:1.2s\nttt_chunk 928/1238 bpb:1.08400000 time:330.1s\n");
   const LogAudit running = audit({path("running.log")});
   EXPECT_EQ(ids(running), Ids{"partial_documents"});
   EXPECT_THAT(running.findings[0].evidence, HasSubstr("75.0 %"));
@@ -226,7 +242,8 @@ TEST_F(LogAuditTest, HeadlinesThatAreNotTheMean) {
   put("submission.json", R"({"val_bpb": 1.08505, "bytes_total": 15863489})");
   expect({"headline_not_seed_mean", "headline_is_best_seed"}, "1.08505");
   // Close enough to be the mean, and the best all the same.
-  put("submission.json", R"({"val_bpb": 1.08541, "seed_results": {"1": {"val_bpb": 1.08541}, "2": {"val_bpb": 1.08551}, "3": {"val_bpb": 1.08553}}})");
+  put("submission.json",
+      R"({"val_bpb": 1.08541, "seed_results": {"1": {"val_bpb": 1.08541}, "2": {"val_bpb": 1.08551}, "3": {"val_bpb": 1.08553}}})");
   expect({"headline_is_best_seed"}, "best");
 }
 
@@ -247,7 +264,8 @@ TEST_F(LogAuditTest, SingleSeed) {
 
 TEST_F(LogAuditTest, TimesOver) {
   const std::string log = files_["train_seed42.log"];
-  replace("train_seed42.log", "stopping_early: wallclock_cap train_time:588041ms", "stopping_early: wallclock_cap train_time:602048ms");
+  replace("train_seed42.log", "stopping_early: wallclock_cap train_time:588041ms",
+          "stopping_early: wallclock_cap train_time:602048ms");
   expect({"train_time_over"}, "602.048 s of 600 s", "train_seed42.log:10");
   replace("train_seed42.log", "train_time:602048ms", "train_time:600137ms");  // the clock is read between steps
   expect({}, "");
@@ -259,7 +277,8 @@ TEST_F(LogAuditTest, TimesOver) {
   // Where logs are silent, submission.json speaks; a number without a unit may be milliseconds.
   put("submission.json", R"({"val_bpb": 1.08553, "train_time": 599124, "eval_seconds": "12 min", "seeds": [1, 2, 3]})");
   EXPECT_EQ(ids(audit({path("submission.json")})), Ids{"eval_time_over"});
-  put("submission.json", R"({"val_bpb": 1.08553, "track": "non_record_16mb", "eval_seconds": "12 min", "seeds": [1, 2, 3]})");
+  put("submission.json",
+      R"({"val_bpb": 1.08553, "track": "non_record_16mb", "eval_seconds": "12 min", "seeds": [1, 2, 3]})");
   replace("train_seed42.log", "stopping_early: wallclock_cap train_time:588041ms", "train_time:9602048ms");
   expect({}, "");
 }
@@ -282,11 +301,15 @@ TEST_F(LogAuditTest, SeveralMatchesAreUnknown) {
 
 TEST_F(LogAuditTest, TheSameInManyDialects) {
   const std::string loss = fixed(1.08553 * std::numbers::ln2 * kBytesPerToken, 6);
-  for (const std::string& line : {"[2026-04-05 10:00:00,123] INFO - final val_loss: " + loss + " val_bpb: 1.085530", "2026-04-05 10:00:00 final | val loss | " + loss + " | val bpb | 1.085530 |",
-                                  "{\"step\": 4800, \"val_loss\": " + loss + ", \"val_bpb\": 1.085530}", "{\"val_loss\": \"" + loss + "\", \"val_bpb\": \"1.085530\"}",
-                                  "Validation loss = " + loss + ", validation BPB = 1.085530", "val/loss " + loss + "  val/bpb 1.085530", "**val_bpb** (exact): 1.085530, **val_loss**: " + loss,
-                                  "loss: " + loss + " bpb: 1.085530"}) {
-    for (const std::string& text : {line + "\n", utf16(line + "\r\n"), "\xef\xbb\xbf" + line, "\n\nnoise \x01\xff\n" + line + "\r"}) {
+  for (const std::string& line :
+       {"[2026-04-05 10:00:00,123] INFO - final val_loss: " + loss + " val_bpb: 1.085530",
+        "2026-04-05 10:00:00 final | val loss | " + loss + " | val bpb | 1.085530 |",
+        "{\"step\": 4800, \"val_loss\": " + loss + ", \"val_bpb\": 1.085530}",
+        "{\"val_loss\": \"" + loss + "\", \"val_bpb\": \"1.085530\"}",
+        "Validation loss = " + loss + ", validation BPB = 1.085530", "val/loss " + loss + "  val/bpb 1.085530",
+        "**val_bpb** (exact): 1.085530, **val_loss**: " + loss, "loss: " + loss + " bpb: 1.085530"}) {
+    for (const std::string& text :
+         {line + "\n", utf16(line + "\r\n"), "\xef\xbb\xbf" + line, "\n\nnoise \x01\xff\n" + line + "\r"}) {
       put("x.log", text);
       const LogAudit found = audit({path("x.log")});
       EXPECT_EQ(found.known, std::vector<std::string>{"SP8192"}) << line;
@@ -294,9 +317,14 @@ TEST_F(LogAuditTest, TheSameInManyDialects) {
     }
   }
   // submission.json of many kinds: numbers as text, nested, with a mark, in UTF-16, ablations beside the claim.
-  for (const std::string& text : {std::string(R"({"results": {"val_loss": "2.80405", "val_bpb": "1.08553"}, "n_seeds": 3})"), utf16(R"({"val_loss": 2.80405, "val_bpb": 1.08553, "n_seeds": 3})"),
-                                  std::string("\xef\xbb\xbf{\"mean_val_bpb\": 1.08553, \"val_loss\": 2.80405, \"val_bpb_std\": NaN, \"seeds\": 3}"),
-                                  std::string(R"({"val_bpb": {"mean": 1.08553, "std": 0.0004}, "val_loss": {"mean": 2.80405}, "ablations": {"no_ttt": {"val_bpb": 1.1}}, "seeds": [1, 2, 3]})")}) {
+  for (
+      const std::string& text :
+      {std::string(R"({"results": {"val_loss": "2.80405", "val_bpb": "1.08553"}, "n_seeds": 3})"),
+       utf16(R"({"val_loss": 2.80405, "val_bpb": 1.08553, "n_seeds": 3})"),
+       std::string(
+           "\xef\xbb\xbf{\"mean_val_bpb\": 1.08553, \"val_loss\": 2.80405, \"val_bpb_std\": NaN, \"seeds\": 3}"),
+       std::string(
+           R"({"val_bpb": {"mean": 1.08553, "std": 0.0004}, "val_loss": {"mean": 2.80405}, "ablations": {"no_ttt": {"val_bpb": 1.1}}, "seeds": [1, 2, 3]})")}) {
     put("submission.json", text);
     const LogAudit found = audit({path("submission.json")});
     EXPECT_EQ(ids(found), Ids{}) << text;
@@ -320,8 +348,11 @@ TEST_F(LogAuditTest, AblationsAndOtherFilesStandAside) {
 }
 
 TEST_F(LogAuditTest, AnotherRegistryMayStandIn) {
-  put("own.toml", "[validation]\nname = \"own\"\ndocuments = 5\ncharged_bytes = 151078222\n[[tokenizer]]\nname = \"mine\"\nvocabulary = 300\nbytes_per_token = 3.7266\n");
-  const auto found = audit_logs({{path("train_seed42.log")}, path("own.toml")}, load_rules("parameter-golf-10min-16mb").value());
+  put("own.toml",
+      "[validation]\nname = \"own\"\ndocuments = 5\ncharged_bytes = 151078222\n[[tokenizer]]\nname = "
+      "\"mine\"\nvocabulary = 300\nbytes_per_token = 3.7266\n");
+  const auto found =
+      audit_logs({{path("train_seed42.log")}, path("own.toml")}, load_rules("parameter-golf-10min-16mb").value());
   ASSERT_TRUE(found);
   EXPECT_EQ(found->known, std::vector<std::string>{"mine"});
   EXPECT_FALSE(audit_logs({{path("train_seed42.log")}, path("README.md")}, load_rules("minigolf").value()));
@@ -341,8 +372,10 @@ TEST_F(LogAuditTest, NoiseNeverCrashes) {
       if (random() % 2) text.resize(random() % (text.size() + 1));
       for (auto edits = random() % 12; edits > 0 && !text.empty(); --edits) {
         const std::size_t at = random() % text.size();
-        if (random() % 4) text[at] = static_cast<char>(random());
-        else text.insert(at, text.substr(random() % text.size(), random() % 200));
+        if (random() % 4)
+          text[at] = static_cast<char>(random());
+        else
+          text.insert(at, text.substr(random() % text.size(), random() % 200));
       }
       const std::string noisy = path(name.ends_with(".json") ? "noise.json" : "noise_" + name);
       ASSERT_TRUE(write_file(noisy, text, Overwrite::yes));
@@ -352,9 +385,11 @@ TEST_F(LogAuditTest, NoiseNeverCrashes) {
     ASSERT_TRUE(found) << to_string(found.error());
     for (const LogFinding& finding : found->findings) EXPECT_FALSE(finding.evidence.empty());
   }
-  for (const std::string& text : {std::string(), std::string(1, '\0'), std::string(100000, '['), std::string("val_bpb:1e400 val_loss:1e400\n"), std::string("val_bpb:1e-300 val_loss:5\n"),
-                                  std::string("val_bpb:1.0e9999999999 val_loss:-1\n"), std::string("seed:99999999999999999999 val_bpb:\nstep:1/0 val_bpb:0.0\n"),
-                                  std::string("ttt_chunk 5/0 bpb:1\nval_docs:99999999999999999999\ntotal size: 1e300 mb\n")}) {
+  for (const std::string& text :
+       {std::string(), std::string(1, '\0'), std::string(100000, '['), std::string("val_bpb:1e400 val_loss:1e400\n"),
+        std::string("val_bpb:1e-300 val_loss:5\n"), std::string("val_bpb:1.0e9999999999 val_loss:-1\n"),
+        std::string("seed:99999999999999999999 val_bpb:\nstep:1/0 val_bpb:0.0\n"),
+        std::string("ttt_chunk 5/0 bpb:1\nval_docs:99999999999999999999\ntotal size: 1e300 mb\n")}) {
     put("odd.log", text);
     put("odd.json", text);
     (void)audit({path("odd.log"), path("odd.json")});

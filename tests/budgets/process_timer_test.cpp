@@ -1,4 +1,5 @@
-// Real processes: exit status, phases, files, network. What the system forbids is reported as unknown, and tests say so.
+// Real processes: exit status, phases, files, network. What the system forbids is reported as unknown, and tests say
+// so.
 #include "budgets/process_timer.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +11,8 @@
 namespace par5 {
 namespace {
 
-Receipt timed(const std::string& script, std::vector<std::pair<std::string, std::string>> markers = {}, bool trace = true) {
+Receipt timed(const std::string& script, std::vector<std::pair<std::string, std::string>> markers = {},
+              bool trace = true) {
   TimedCommand command;
   command.arguments = {"/bin/sh", "-c", script};
   command.markers = std::move(markers);
@@ -21,7 +23,8 @@ Receipt timed(const std::string& script, std::vector<std::pair<std::string, std:
   return *receipt;
 }
 const Receipt::File* find(const Receipt& receipt, const std::string& path) {
-  const auto found = std::find_if(receipt.files_opened->begin(), receipt.files_opened->end(), [&](const auto& file) { return file.path == path; });
+  const auto found = std::find_if(receipt.files_opened->begin(), receipt.files_opened->end(),
+                                  [&](const auto& file) { return file.path == path; });
   return found == receipt.files_opened->end() ? nullptr : &*found;
 }
 
@@ -36,8 +39,9 @@ TEST(ProcessTimer, ExitStatusAndClocks) {
 }
 
 TEST(ProcessTimer, PhasesBeginAtTheirMarkers) {
-  const Receipt receipt = timed("echo loading; sleep 0.1; echo scoring; sleep 0.2; printf 'half'; sleep 0.05; echo ' line'",
-                                {{"score", "scoring"}, {"end", "half line"}, {"never", "no such text"}});
+  const Receipt receipt =
+      timed("echo loading; sleep 0.1; echo scoring; sleep 0.2; printf 'half'; sleep 0.05; echo ' line'",
+            {{"score", "scoring"}, {"end", "half line"}, {"never", "no such text"}});
   ASSERT_EQ(receipt.phases.size(), 3u);
   EXPECT_EQ(receipt.phases[0].name, "start-up");
   EXPECT_GE(receipt.phases[0].seconds, 0.1);
@@ -62,7 +66,8 @@ TEST(ProcessTimer, FilesOfTheWholeTreeAreSeen) {
   ASSERT_TRUE(find(receipt, out));
   EXPECT_TRUE(find(receipt, out)->written);
   EXPECT_FALSE(find(receipt, join_path(folder->path(), "missing")));
-  EXPECT_TRUE(std::any_of(receipt.files_opened->begin(), receipt.files_opened->end(), [](const auto& file) { return file.executed; }));
+  EXPECT_TRUE(std::any_of(receipt.files_opened->begin(), receipt.files_opened->end(),
+                          [](const auto& file) { return file.executed; }));
   EXPECT_EQ(receipt.network, Receipt::Network::unused);
 }
 

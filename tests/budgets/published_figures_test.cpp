@@ -8,16 +8,19 @@ namespace {
 TEST(PublishedFigures, AreDerivedToTheDigitsPrinted) {
   const auto figures = bench::published_figures();
   EXPECT_GE(figures.size(), 30u);
-  for (const bench::PublishedFigure& figure : figures) EXPECT_TRUE(figure.agrees()) << figure.what << ": printed " << figure.printed << ", derived " << figure.derived;
+  for (const bench::PublishedFigure& figure : figures)
+    EXPECT_TRUE(figure.agrees()) << figure.what << ": printed " << figure.printed << ", derived " << figure.derived;
 }
 
 TEST(Denominator, BackSolvedWithinTheDigits) {
   // Exact numbers, printed shorter and shorter: the interval holds the truth and widens.
-  const double bytes_per_token = 151074499.0 / 47851520, bpb = 1.06128183, loss = bpb * bytes_per_token * std::numbers::ln2;
+  const double bytes_per_token = 151074499.0 / 47851520, bpb = 1.06128183,
+               loss = bpb * bytes_per_token * std::numbers::ln2;
   double width = 0;
   for (const int digits : {8, 6, 4}) {
     const double unit = std::pow(10.0, digits);
-    const Denominator solved = back_solve({std::round(loss * unit) / unit, digits}, {std::round(bpb * unit) / unit, digits});
+    const Denominator solved =
+        back_solve({std::round(loss * unit) / unit, digits}, {std::round(bpb * unit) / unit, digits});
     EXPECT_LE(solved.lowest, bytes_per_token);
     EXPECT_GE(solved.highest, bytes_per_token);
     EXPECT_GT(solved.highest - solved.lowest, width);

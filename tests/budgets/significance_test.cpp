@@ -25,8 +25,8 @@ TEST(Significance, StudentsDistributionHasKnownValues) {
 
 TEST(Significance, TheIncompleteBetaFunction) {
   EXPECT_NEAR(incomplete_beta(1, 1, 0.3), 0.3, 1e-14);
-  EXPECT_NEAR(incomplete_beta(2, 3, 0.4), 0.5248, 1e-13);          // 6x² - 8x³ + 3x⁴
-  EXPECT_NEAR(incomplete_beta(0.5, 0.5, 0.25), 1.0 / 3, 1e-13);    // 2/π · asin(√x)
+  EXPECT_NEAR(incomplete_beta(2, 3, 0.4), 0.5248, 1e-13);        // 6x² - 8x³ + 3x⁴
+  EXPECT_NEAR(incomplete_beta(0.5, 0.5, 0.25), 1.0 / 3, 1e-13);  // 2/π · asin(√x)
   EXPECT_NEAR(incomplete_beta(5, 2, 0.9) + incomplete_beta(2, 5, 0.1), 1.0, 1e-13);
   EXPECT_EQ(incomplete_beta(2, 2, 0), 0);
   EXPECT_EQ(incomplete_beta(2, 2, 1), 1);
@@ -34,8 +34,10 @@ TEST(Significance, TheIncompleteBetaFunction) {
 
 TEST(Significance, WelchOnAnExampleFromTheLiterature) {
   // Welch's test on the two samples of Wikipedia's first example: t = -2.46, 24.99 degrees of freedom, p = 0.021.
-  const std::vector<double> a = {27.5, 21.0, 19.0, 23.6, 17.0, 17.9, 16.9, 20.1, 21.9, 22.6, 23.1, 19.6, 19.0, 21.7, 21.4};
-  const std::vector<double> b = {27.1, 22.0, 20.8, 23.4, 23.4, 23.5, 25.8, 22.0, 24.8, 20.2, 21.9, 22.1, 22.9, 20.5, 24.4};
+  const std::vector<double> a = {27.5, 21.0, 19.0, 23.6, 17.0, 17.9, 16.9, 20.1,
+                                 21.9, 22.6, 23.1, 19.6, 19.0, 21.7, 21.4};
+  const std::vector<double> b = {27.1, 22.0, 20.8, 23.4, 23.4, 23.5, 25.8, 22.0,
+                                 24.8, 20.2, 21.9, 22.1, 22.9, 20.5, 24.4};
   const auto test = welch_test(describe_sample(a), describe_sample(b));
   ASSERT_TRUE(test);
   EXPECT_NEAR(test->t, -2.46, 0.005);

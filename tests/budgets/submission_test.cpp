@@ -17,9 +17,11 @@ using testing::HasSubstr;
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kRules =
-    "title = \"a test\"\ncap_bytes = 10_000_000\ncount_code = true\ncount_tokenizer = true\n[files]\nrequired = [\"readme\", \"submission\", \"log\", \"artifact\", \"script\"]\n"
+    "title = \"a test\"\ncap_bytes = 10_000_000\ncount_code = true\ncount_tokenizer = true\n[files]\nrequired = "
+    "[\"readme\", \"submission\", \"log\", \"artifact\", \"script\"]\n"
     "[significance]\nmargin_nats = 0.005\nruns = 2\n"
-    "[rules]\nrequired = [\"artifact_decodes\", \"size_is_explained\", \"S1\", \"S2\", \"S3\", \"K1\", \"P2\", \"F1\", \"F2\"]\noptional = [\"C1\", \"C4\", \"V2\"]\nmanual = [\"S4\", \"P3\"]\n";
+    "[rules]\nrequired = [\"artifact_decodes\", \"size_is_explained\", \"S1\", \"S2\", \"S3\", \"K1\", \"P2\", \"F1\", "
+    "\"F2\"]\noptional = [\"C1\", \"C4\", \"V2\"]\nmanual = [\"S4\", \"P3\"]\n";
 
 class Submission : public testing::Test {
  protected:
@@ -51,13 +53,32 @@ class Submission : public testing::Test {
     LoadedConfig config;
     EXPECT_TRUE(config.apply_assignment("train.seed=" + std::to_string(seed)));
     put(name + "/config.toml", config.to_toml(false));
-    put(name + "/run.json", Json({{"schema", 1}, {"seed", seed}, {"data", {{"folder", "nowhere"}}}, {"validation", {{"folder", "nowhere"}, {"tokens", 1001}, {"documents", 3}, {"bytes", 4000}}}}).dump());
-    put(name + "/metrics.jsonl", "{\"step\":10,\"tokens\":1000,\"loss\":4.5,\"seconds\":1.25}\n{\"step\":20,\"tokens\":2000,\"loss\":3.5,\"seconds\":2.5}\n{\"step\":20,\"val_bpb\":1.7}\n");
+    put(name + "/run.json",
+        Json({{"schema", 1},
+              {"seed", seed},
+              {"data", {{"folder", "nowhere"}}},
+              {"validation", {{"folder", "nowhere"}, {"tokens", 1001}, {"documents", 3}, {"bytes", 4000}}}})
+            .dump());
+    put(name + "/metrics.jsonl",
+        "{\"step\":10,\"tokens\":1000,\"loss\":4.5,\"seconds\":1.25}\n{\"step\":20,\"tokens\":2000,\"loss\":3.5,"
+        "\"seconds\":2.5}\n{\"step\":20,\"val_bpb\":1.7}\n");
     const auto row = [&](const char* mode, double score) {
-      return Json({{"mode", mode}, {"bpb", score}, {"nats_per_token", score * 2.7}, {"targets", 1000}, {"bytes", 4000}, {"documents", 3}, {"dropped_targets", 0}, {"mode_seconds", 3.5}});
+      return Json({{"mode", mode},
+                   {"bpb", score},
+                   {"nats_per_token", score * 2.7},
+                   {"targets", 1000},
+                   {"bytes", 4000},
+                   {"documents", 3},
+                   {"dropped_targets", 0},
+                   {"mode_seconds", 3.5}});
     };
-    put(name + "/eval.json", Json({{"schema", 1}, {"command", "eval"}, {"seconds", 9.5}, {"rows", {row("chunked", bpb + 0.1), row("sliding", bpb)}}}).dump());
-    std::filesystem::copy_file(std::string(PAR5_SOURCE_DIR) + "/tests/archive/golden/unet-quinary.par5", path(name + "/model.par5"));
+    put(name + "/eval.json", Json({{"schema", 1},
+                                   {"command", "eval"},
+                                   {"seconds", 9.5},
+                                   {"rows", {row("chunked", bpb + 0.1), row("sliding", bpb)}}})
+                                 .dump());
+    std::filesystem::copy_file(std::string(PAR5_SOURCE_DIR) + "/tests/archive/golden/unet-quinary.par5",
+                               path(name + "/model.par5"));
     return path(name);
   }
   Result<SubmissionCheck> check() const { return check_submission(path("out"), "", "", 1); }
@@ -95,7 +116,8 @@ TEST_F(Submission, IsMadeOfMeasuredResultsAndFollowsFromThem) {
   // The same again, to the byte.
   request_.folder = path("again");
   ASSERT_TRUE(write_submission(request_, *rules));
-  for (const char* file : {"README.md", "submission.json", "audit.json", "seed7/train.log"}) EXPECT_EQ(get(std::string("out/") + file), get(std::string("again/") + file)) << file;
+  for (const char* file : {"README.md", "submission.json", "audit.json", "seed7/train.log"})
+    EXPECT_EQ(get(std::string("out/") + file), get(std::string("again/") + file)) << file;
   // An existing folder is kept unless told otherwise.
   EXPECT_FALSE(write_submission(request_, *rules));
 

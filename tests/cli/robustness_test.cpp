@@ -32,8 +32,10 @@ class Robustness : public testing::Test {
     folder_ = fs::temp_directory_path() / ("par5-robustness-" + std::to_string(::getpid()));
     fs::create_directories(folder_);
     const std::string demo = std::string(PAR5_SOURCE_DIR) + "/data/demo/test.jsonl.xz";
-    ASSERT_EQ(shell(kPar5 + " tokenizer train " + demo + " -o tokenizer.model --vocab 512 -q"), 0) << text_of(folder_ / "err");
-    ASSERT_EQ(shell(kPar5 + " shard " + demo + " --tokenizer tokenizer.model -o shards -q"), 0) << text_of(folder_ / "err");
+    ASSERT_EQ(shell(kPar5 + " tokenizer train " + demo + " -o tokenizer.model --vocab 512 -q"), 0)
+        << text_of(folder_ / "err");
+    ASSERT_EQ(shell(kPar5 + " shard " + demo + " --tokenizer tokenizer.model -o shards -q"), 0)
+        << text_of(folder_ / "err");
   }
   static void TearDownTestSuite() { fs::remove_all(folder_); }
 
@@ -71,8 +73,10 @@ class Robustness : public testing::Test {
 fs::path Robustness::folder_;
 
 const std::string kTiny =
-    " --set model.vocab=512 --set model.layers=2 --set model.width=64 --set model.heads=2 --set model.kv_heads=1 --set model.mlp_width=128"
-    " --set model.embedding_width=32 --set model.context=64 --set quantizer.group=64 --set train.sequence=64 --set train.batch_tokens=512"
+    " --set model.vocab=512 --set model.layers=2 --set model.width=64 --set model.heads=2 --set model.kv_heads=1 --set "
+    "model.mlp_width=128"
+    " --set model.embedding_width=32 --set model.context=64 --set quantizer.group=64 --set train.sequence=64 --set "
+    "train.batch_tokens=512"
     " --set train.micro_batch_tokens=512 --threads 1";
 
 TEST_F(Robustness, AFullDiskKeepsTheOldFile) {
@@ -80,17 +84,20 @@ TEST_F(Robustness, AFullDiskKeepsTheOldFile) {
   const std::string old_model = text_of(folder_ / "tokenizer.model");
   const std::string demo = std::string(PAR5_SOURCE_DIR) + "/data/demo/test.jsonl.xz";
   const std::string full = "LD_PRELOAD='" PAR5_FULL_DISK "' PAR5_TEST_DISK_BYTES=1000 ";
-  EXPECT_EQ(shell(full + kPar5 + " tokenizer train " + demo + " -o tokenizer.model --vocab 400 --force -q"), 4) << text_of(folder_ / "err");
+  EXPECT_EQ(shell(full + kPar5 + " tokenizer train " + demo + " -o tokenizer.model --vocab 400 --force -q"), 4)
+      << text_of(folder_ / "err");
   EXPECT_NE(text_of(folder_ / "err").find("No space left on device"), std::string::npos) << text_of(folder_ / "err");
   EXPECT_EQ(text_of(folder_ / "tokenizer.model"), old_model);
-  EXPECT_EQ(shell(full + kPar5 + " shard " + demo + " --tokenizer tokenizer.model -o other -q"), 4) << text_of(folder_ / "err");
+  EXPECT_EQ(shell(full + kPar5 + " shard " + demo + " --tokenizer tokenizer.model -o other -q"), 4)
+      << text_of(folder_ / "err");
   EXPECT_FALSE(fs::exists(folder_ / "other/manifest.json"));
   EXPECT_TRUE(leftovers().empty()) << leftovers().front();
 }
 
 TEST_F(Robustness, AFileSizeLimitIsAnError) {
   const std::string demo = std::string(PAR5_SOURCE_DIR) + "/data/demo/test.jsonl.xz";
-  EXPECT_EQ(shell("ulimit -f 8; " + kPar5 + " shard " + demo + " --tokenizer tokenizer.model -o limited -q"), 4) << text_of(folder_ / "err");
+  EXPECT_EQ(shell("ulimit -f 8; " + kPar5 + " shard " + demo + " --tokenizer tokenizer.model -o limited -q"), 4)
+      << text_of(folder_ / "err");
   EXPECT_NE(text_of(folder_ / "err").find("File too large"), std::string::npos) << text_of(folder_ / "err");
   EXPECT_FALSE(fs::exists(folder_ / "limited/manifest.json"));
   EXPECT_TRUE(leftovers().empty());
@@ -115,18 +122,22 @@ TEST_F(Robustness, CtrlCDuringTrainingLeavesACheckpointThatPacks) {
   if (!has_torch()) GTEST_SKIP() << "built without LibTorch";
   for (const int signal : {SIGINT, SIGTERM}) {
     const std::string run = signal == SIGINT ? "run-int" : "run-term";
-    EXPECT_EQ(interrupt("'" + kPar5 + "' train --data shards -o " + run + kTiny + " --max-seconds 120", signal, std::chrono::seconds(6)), 130)
+    EXPECT_EQ(interrupt("'" + kPar5 + "' train --data shards -o " + run + kTiny + " --max-seconds 120", signal,
+                        std::chrono::seconds(6)),
+              130)
         << text_of(folder_ / "err");
     EXPECT_TRUE(fs::exists(folder_ / run / "model.safetensors")) << text_of(folder_ / "err");
-    EXPECT_EQ(shell(kPar5 + " pack " + run + "/model.safetensors -o " + run + ".par5 --no-tokenizer"), 0) << text_of(folder_ / "err");
+    EXPECT_EQ(shell(kPar5 + " pack " + run + "/model.safetensors -o " + run + ".par5 --no-tokenizer"), 0)
+        << text_of(folder_ / "err");
     EXPECT_TRUE(leftovers().empty());
   }
 }
 
 TEST_F(Robustness, CtrlCDuringShardingLeavesNothing) {
   const std::string demo = std::string(PAR5_SOURCE_DIR) + "/data/demo/train.jsonl.xz";
-  const int status = interrupt("'" + kPar5 + "' shard " + demo + " " + demo + " --tokenizer tokenizer.model -o cut --threads 1", SIGINT,
-                               std::chrono::milliseconds(700));
+  const int status =
+      interrupt("'" + kPar5 + "' shard " + demo + " " + demo + " --tokenizer tokenizer.model -o cut --threads 1",
+                SIGINT, std::chrono::milliseconds(700));
   EXPECT_EQ(status, 130) << text_of(folder_ / "err");
   EXPECT_FALSE(fs::exists(folder_ / "cut/manifest.json"));
   EXPECT_TRUE(leftovers().empty());

@@ -63,7 +63,8 @@ std::vector<Step> parse(const fs::path& path) {
 bool matches_line(const std::string& pattern, const std::string& text) {
   std::vector<std::string> parts;
   std::size_t start = 0;
-  for (std::size_t at; (at = pattern.find("<*>", start)) != std::string::npos; start = at + 3) parts.push_back(pattern.substr(start, at - start));
+  for (std::size_t at; (at = pattern.find("<*>", start)) != std::string::npos; start = at + 3)
+    parts.push_back(pattern.substr(start, at - start));
   parts.push_back(pattern.substr(start));
   if (parts.size() == 1) return pattern == text;
   if (!text.starts_with(parts.front())) return false;
@@ -76,7 +77,8 @@ bool matches_line(const std::string& pattern, const std::string& text) {
   return text.size() >= position + parts.back().size() && text.ends_with(parts.back());
 }
 
-bool matches(const std::vector<std::string>& patterns, const std::vector<std::string>& lines, std::size_t p = 0, std::size_t l = 0) {
+bool matches(const std::vector<std::string>& patterns, const std::vector<std::string>& lines, std::size_t p = 0,
+             std::size_t l = 0) {
   for (; p < patterns.size(); ++p, ++l) {
     if (patterns[p] == "...") {
       for (std::size_t skip = l; skip <= lines.size(); ++skip)
@@ -99,14 +101,17 @@ class Transcript : public testing::TestWithParam<std::string> {};
 TEST_P(Transcript, Matches) {
   if (GetParam().starts_with("torch_") && !fs::exists(PAR5_PROGRAM "-torch")) GTEST_SKIP() << "built without LibTorch";
   const fs::path path = fs::path(PAR5_SOURCE_DIR) / "tests/cli/cases" / (GetParam() + ".txt");
-  const fs::path work = fs::temp_directory_path() / ("par5-transcript-" + GetParam() + "-" + std::to_string(::getpid()));
+  const fs::path work =
+      fs::temp_directory_path() / ("par5-transcript-" + GetParam() + "-" + std::to_string(::getpid()));
   fs::create_directories(work / "here");
-  const std::string environment = "cd '" + (work / "here").string() + "' && export PATH='" + fs::path(PAR5_PROGRAM).parent_path().string() +
+  const std::string environment = "cd '" + (work / "here").string() + "' && export PATH='" +
+                                  fs::path(PAR5_PROGRAM).parent_path().string() +
                                   "':$PATH SOURCE='" PAR5_SOURCE_DIR "' LC_ALL=C TERM=dumb; ";
   std::string refreshed;
   for (const Step& step : parse(path)) {
     const std::string command = environment + step.command;
-    const std::string redirected = "( " + command + " ) >'" + (work / "out").string() + "' 2>'" + (work / "err").string() + "' </dev/null";
+    const std::string redirected =
+        "( " + command + " ) >'" + (work / "out").string() + "' 2>'" + (work / "err").string() + "' </dev/null";
     const int raw = std::system(redirected.c_str());
     const int status = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128;
     const auto output = lines_of(work / "out"), error = lines_of(work / "err");
@@ -115,8 +120,12 @@ TEST_P(Transcript, Matches) {
     for (const std::string& line : error) refreshed += "! " + line + "\n";
     if (status) refreshed += "? " + std::to_string(status) + "\n";
     EXPECT_EQ(status, step.status) << "$ " << step.command << "\n" << joined(error);
-    EXPECT_TRUE(matches(step.output, output)) << "$ " << step.command << "\nstdout was:\n" << joined(output) << "expected:\n" << joined(step.output);
-    EXPECT_TRUE(matches(step.error, error)) << "$ " << step.command << "\nstderr was:\n" << joined(error) << "expected:\n" << joined(step.error);
+    EXPECT_TRUE(matches(step.output, output)) << "$ " << step.command << "\nstdout was:\n"
+                                              << joined(output) << "expected:\n"
+                                              << joined(step.output);
+    EXPECT_TRUE(matches(step.error, error)) << "$ " << step.command << "\nstderr was:\n"
+                                            << joined(error) << "expected:\n"
+                                            << joined(step.error);
   }
   if (std::getenv("PAR5_REFRESH")) std::ofstream(path) << refreshed;
   fs::remove_all(work);
@@ -130,6 +139,7 @@ std::vector<std::string> cases() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Transcript, testing::ValuesIn(cases()), [](const auto& parameter) { return parameter.param; });
+INSTANTIATE_TEST_SUITE_P(Cases, Transcript, testing::ValuesIn(cases()),
+                         [](const auto& parameter) { return parameter.param; });
 
 }  // namespace

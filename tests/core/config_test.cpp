@@ -54,9 +54,9 @@ TEST(Config, ForeignEnvironmentVariablesAreIgnored) {
 }
 
 TEST(Config, ValuesOfTheWrongKindOrRangeAreErrors) {
-  for (const char* toml : {"[model]\nwidth = \"wide\"\n", "[model]\nwidth = 0\n", "[model]\nwidth = 1.5\n", "[model]\nfused_qkv = 1\n",
-                           "[model]\nsoftcap = \"poly6\"\n", "[model]\nsoftcap = 3\n", "[train]\nz_loss = nan\n",
-                           "[model]\nwidth = [1]\n", "width = 3\n"}) {
+  for (const char* toml : {"[model]\nwidth = \"wide\"\n", "[model]\nwidth = 0\n", "[model]\nwidth = 1.5\n",
+                           "[model]\nfused_qkv = 1\n", "[model]\nsoftcap = \"poly6\"\n", "[model]\nsoftcap = 3\n",
+                           "[train]\nz_loss = nan\n", "[model]\nwidth = [1]\n", "width = 3\n"}) {
     LoadedConfig config;
     const Status status = config.apply_toml(toml, "x.toml");
     ASSERT_FALSE(status) << toml;
@@ -71,7 +71,10 @@ TEST(Config, ValuesOfTheWrongKindOrRangeAreErrors) {
 
 TEST(Config, ItsTomlReadsBackToTheSameValues) {
   LoadedConfig config;
-  ASSERT_TRUE(config.apply_toml("[model]\nwidth = 192\nheads = 4\nkv_heads=2\n[optimizer]\nadam_epsilon = 1e-9\n[budget]\nrules=\"a \\\"b\\\"\"\n", "x"));
+  ASSERT_TRUE(
+      config.apply_toml("[model]\nwidth = 192\nheads = 4\nkv_heads=2\n[optimizer]\nadam_epsilon = "
+                        "1e-9\n[budget]\nrules=\"a \\\"b\\\"\"\n",
+                        "x"));
   LoadedConfig again;
   const Status status = again.apply_toml(config.to_toml(true), "y");
   ASSERT_TRUE(status) << to_string(status.error());
@@ -112,10 +115,10 @@ TEST(Text, NearestName) {
 TEST(Text, Utf8) {
   EXPECT_EQ(find_invalid_utf8("plain, h\xc3\xa9, \xe2\x96\x81, \xf0\x9f\x98\x80"), std::string::npos);
   EXPECT_EQ(find_invalid_utf8("a\xff"), 1u);
-  EXPECT_EQ(find_invalid_utf8("ab\xc0\x80"), 2u);          // overlong
-  EXPECT_EQ(find_invalid_utf8("\xed\xa0\x80"), 0u);        // surrogate
-  EXPECT_EQ(find_invalid_utf8("\xf4\x90\x80\x80"), 0u);    // beyond U+10FFFF
-  EXPECT_EQ(find_invalid_utf8("ok \xe2\x96"), 3u);         // cut short
+  EXPECT_EQ(find_invalid_utf8("ab\xc0\x80"), 2u);        // overlong
+  EXPECT_EQ(find_invalid_utf8("\xed\xa0\x80"), 0u);      // surrogate
+  EXPECT_EQ(find_invalid_utf8("\xf4\x90\x80\x80"), 0u);  // beyond U+10FFFF
+  EXPECT_EQ(find_invalid_utf8("ok \xe2\x96"), 3u);       // cut short
 }
 
 TEST(Text, Numbers) {

@@ -143,7 +143,11 @@ TEST(Parallel, EveryIndexOnceForAnyThreadCount) {
     parallel_for(seen.size(), threads, [&](std::size_t i) { seen[i]++; });
     EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), 1000);
   }
-  EXPECT_THROW(parallel_for(10, 2, [](std::size_t i) { if (i == 3) throw std::bad_alloc(); }), std::bad_alloc);
+  EXPECT_THROW(parallel_for(10, 2,
+                            [](std::size_t i) {
+                              if (i == 3) throw std::bad_alloc();
+                            }),
+               std::bad_alloc);
 }
 
 }  // namespace

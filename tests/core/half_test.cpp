@@ -24,7 +24,10 @@ unsigned nearest_code(double value, unsigned largest, unsigned overflow, int man
   unsigned low = 0, high = largest;
   while (low < high) {
     const unsigned middle = (low + high + 1) / 2;
-    if (small_value(middle, mantissa_bits, bias) <= value) low = middle; else high = middle - 1;
+    if (small_value(middle, mantissa_bits, bias) <= value)
+      low = middle;
+    else
+      high = middle - 1;
   }
   const double below = small_value(low, mantissa_bits, bias);
   const double above = small_value(low + 1, mantissa_bits, bias);
@@ -42,7 +45,8 @@ TEST(Half, EveryCodeHasItsValue) {
       EXPECT_TRUE(std::isnan(value)) << code;
       continue;
     }
-    const double expected = magnitude == 0x7c00 ? std::numeric_limits<double>::infinity() : small_value(magnitude, 10, 15);
+    const double expected =
+        magnitude == 0x7c00 ? std::numeric_limits<double>::infinity() : small_value(magnitude, 10, 15);
     ASSERT_EQ(value, code & 0x8000 ? -expected : expected) << code;
     ASSERT_EQ(std::signbit(value), (code & 0x8000) != 0) << code;
     ASSERT_EQ(half_from_float(value), code);
@@ -67,7 +71,7 @@ TEST(Half, SpecialValues) {
   EXPECT_EQ(half_from_float(65520.0f), 0x7c00);
   EXPECT_EQ(half_from_float(std::numeric_limits<float>::infinity()), 0x7c00);
   EXPECT_TRUE(std::isnan(float_from_half(half_from_float(std::numeric_limits<float>::quiet_NaN()))));
-  EXPECT_EQ(half_from_float(std::ldexp(1.0f, -25)), 0);       // a tie, to even
+  EXPECT_EQ(half_from_float(std::ldexp(1.0f, -25)), 0);  // a tie, to even
   EXPECT_EQ(half_from_float(std::ldexp(1.5f, -25)), 1);
   EXPECT_EQ(half_from_float(std::numeric_limits<float>::denorm_min()), 0);
 }

@@ -174,8 +174,8 @@ TEST(Learner, KernelsAndThreadsGiveTheSameBits) {
     if (name.starts_with("unet int") || name.starts_with("unet group")) continue;
     const Text text = random_text(model, 2, 67);
     const bool every_option = name == "unet" || name == "gpt2";
-    for (const LearnerOptions& options : every_option ? std::vector{decaying, lars(), embedding_only(), output_only()}
-                                                      : std::vector{decaying}) {
+    for (const LearnerOptions& options :
+         every_option ? std::vector{decaying, lars(), embedding_only(), output_only()} : std::vector{decaying}) {
       Digest expected{};
       std::vector<float> expected_logs;
       for (const std::string& kernel : kernel_names())

@@ -92,9 +92,9 @@ TEST(Broker, TheOrderIsOnRecord) {
   ASSERT_TRUE(broker->learn(model, 1, 2, 8, 0.25));
   ASSERT_TRUE(broker->score(model, two, 8, nullptr));
   using Kind = LedgerEvent::Kind;
-  EXPECT_EQ(broker->ledger().events(),
-            (std::vector<LedgerEvent>{
-                {Kind::scored, 1, 17, 0, 0, 0, {}}, {Kind::learnt, 1, 17, 0, 8, 0.25, {}}, {Kind::scored, 17, 25, 1, 0, 0, {}}}));
+  EXPECT_EQ(broker->ledger().events(), (std::vector<LedgerEvent>{{Kind::scored, 1, 17, 0, 0, 0, {}},
+                                                                 {Kind::learnt, 1, 17, 0, 8, 0.25, {}},
+                                                                 {Kind::scored, 17, 25, 1, 0, 0, {}}}));
 }
 
 TEST(Broker, RowsThatAreNoDistributionAreRefused) {

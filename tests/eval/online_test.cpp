@@ -81,25 +81,28 @@ TEST(OnlineAdapter, AStepFollowsTheGradient) {
   }
   // What the adapter predicts now, against p' with the stepped values.
   const std::vector<PositionRange> wanted = {{0, 8}};
-  const Status status = adapter->score(
-      {std::span(tokens).first(8), 8, wanted, 0},
-      [&](std::int64_t first, std::int64_t rows, std::span<const float> adapted) -> Status {
-        for (std::int64_t r = 0; r < rows; ++r) {
-          const std::vector<float> logs = model.predict(std::span(tokens).first(static_cast<std::size_t>(first + r) + 1));
-          double total = 0;
-          for (std::size_t v = 0; v < logs.size(); ++v) total += std::exp((1 + stepped.back()) * logs[v] + stepped[v]);
-          for (std::size_t v = 0; v < logs.size(); ++v)
-            EXPECT_NEAR(adapted[static_cast<std::size_t>(r) * kVocab + v],
-                        (1 + stepped.back()) * logs[v] + stepped[v] - std::log(total), 1e-5);
-        }
-        return {};
-      });
+  const Status status =
+      adapter->score({std::span(tokens).first(8), 8, wanted, 0},
+                     [&](std::int64_t first, std::int64_t rows, std::span<const float> adapted) -> Status {
+                       for (std::int64_t r = 0; r < rows; ++r) {
+                         const std::vector<float> logs =
+                             model.predict(std::span(tokens).first(static_cast<std::size_t>(first + r) + 1));
+                         double total = 0;
+                         for (std::size_t v = 0; v < logs.size(); ++v)
+                           total += std::exp((1 + stepped.back()) * logs[v] + stepped[v]);
+                         for (std::size_t v = 0; v < logs.size(); ++v)
+                           EXPECT_NEAR(adapted[static_cast<std::size_t>(r) * kVocab + v],
+                                       (1 + stepped.back()) * logs[v] + stepped[v] - std::log(total), 1e-5);
+                       }
+                       return {};
+                     });
   EXPECT_TRUE(status);
 }
 
 TEST(OnlineAdapter, StateGoesOnWhereItWasTakenAndRefusesOthers) {
   FakeModel model(kVocab);
-  const auto one = *OnlineAdapter::create(model, online_settings()), two = *OnlineAdapter::create(model, online_settings());
+  const auto one = *OnlineAdapter::create(model, online_settings()),
+             two = *OnlineAdapter::create(model, online_settings());
   score_and_learn(*one, one.get(), 0.5);
   const auto state = *one->state();
   ASSERT_TRUE(two->restore(state));

@@ -27,13 +27,16 @@ class Cheater final : public Scorer {
   Status score(const WindowBatch& batch, const Sink& sink) override {
     std::int64_t row = 0;
     for (std::int64_t w = 0; w < batch.windows(); ++w) {
-      const auto window = batch.inputs.subspan(static_cast<std::size_t>(w * batch.length), static_cast<std::size_t>(batch.length));
-      for (std::int64_t p = batch.wanted[static_cast<std::size_t>(w)].first; p < batch.wanted[static_cast<std::size_t>(w)].last; ++p) {
+      const auto window =
+          batch.inputs.subspan(static_cast<std::size_t>(w * batch.length), static_cast<std::size_t>(batch.length));
+      for (std::int64_t p = batch.wanted[static_cast<std::size_t>(w)].first;
+           p < batch.wanted[static_cast<std::size_t>(w)].last; ++p) {
         const auto at = static_cast<std::size_t>(p);
         std::vector<float> logs = model_.predict(window.first(at + 1));
         const bool has_next = p + 1 < batch.length;
         switch (cheat_) {
-          case Cheat::none: break;
+          case Cheat::none:
+            break;
           case Cheat::target:  // a little of the observed token
             if (has_next) sharpen(logs, window[at + 1], 0.01);
             break;
@@ -49,9 +52,15 @@ class Cheater final : public Scorer {
           case Cheat::memory:  // remembers what was scored before, also later documents
             sharpen(logs, static_cast<std::uint16_t>(seen_ % kVocab), 0.01);
             break;
-          case Cheat::scaled: logs[4] += 0.001f; break;
-          case Cheat::blend: std::fill(logs.begin(), logs.end(), -0.1f); break;  // every token gets what one may have
-          case Cheat::negative: logs[2] = std::nanf(""); break;
+          case Cheat::scaled:
+            logs[4] += 0.001f;
+            break;
+          case Cheat::blend:
+            std::fill(logs.begin(), logs.end(), -0.1f);
+            break;  // every token gets what one may have
+          case Cheat::negative:
+            logs[2] = std::nanf("");
+            break;
         }
         P5_OK(sink(row++, 1, logs));
       }
@@ -64,7 +73,8 @@ class Cheater final : public Scorer {
   // Moves `share` of the mass to a token; the row stays normalised.
   static void sharpen(std::vector<float>& logs, std::uint16_t token, double share) {
     for (std::size_t v = 0; v < logs.size(); ++v)
-      logs[v] = static_cast<float>(std::log((1 - share) * std::exp(static_cast<double>(logs[v])) + (v == token ? share : 0)));
+      logs[v] =
+          static_cast<float>(std::log((1 - share) * std::exp(static_cast<double>(logs[v])) + (v == token ? share : 0)));
   }
   Cheat cheat_;
   FakeModel model_{kVocab};
@@ -111,13 +121,15 @@ class WholeNumbers final : public FrequencyScorer {
   std::int64_t vocab() const override { return kVocab; }
   std::string name() const override { return "whole numbers"; }
   Status score(const WindowBatch& batch, const Sink& sink) override {
-    return model_.score(batch, [&](std::int64_t row, std::int64_t rows, std::span<const float> logs) { return sink(row, rows, logs); });
+    return model_.score(
+        batch, [&](std::int64_t row, std::int64_t rows, std::span<const float> logs) { return sink(row, rows, logs); });
   }
   Status score_frequencies(const WindowBatch& batch, const FrequencySink& sink) override {
     return model_.score(batch, [&](std::int64_t first, std::int64_t rows, std::span<const float> logs) {
       Row row;
       std::uint64_t total = 0;
-      for (const float log : logs) row.push_back(1 + static_cast<std::uint64_t>(std::exp(static_cast<double>(log)) * 0x1p40));
+      for (const float log : logs)
+        row.push_back(1 + static_cast<std::uint64_t>(std::exp(static_cast<double>(log)) * 0x1p40));
       for (const std::uint64_t frequency : row) total += frequency;
       if (first == 7) spoil_(row, total);
       return sink(first, rows, row, std::span(&total, 1));
@@ -148,9 +160,13 @@ TEST(Probe, WholeNumbersMustSumExactly) {
   // Of a trillion one is too much: no sum of floats shows that.
   EXPECT_EQ(failed_with([](auto&, auto& total) { ++total; }), Ids{"normalised"});
   EXPECT_EQ(failed_with([](auto& row, auto&) { ++row[3]; }), Ids{"normalised"});
-  EXPECT_EQ(failed_with([](auto& row, auto& total) { total -= row[2], row[2] = 0; }), (Ids{"normalised", "nonnegative"}));
+  EXPECT_EQ(failed_with([](auto& row, auto& total) { total -= row[2], row[2] = 0; }),
+            (Ids{"normalised", "nonnegative"}));
   // They sum, and are not what was scored.
-  EXPECT_EQ(failed_with([](auto& row, auto&) { std::swap(*std::min_element(row.begin(), row.end()), *std::max_element(row.begin(), row.end())); }), Ids{"normalised"});
+  EXPECT_EQ(failed_with([](auto& row, auto&) {
+              std::swap(*std::min_element(row.begin(), row.end()), *std::max_element(row.begin(), row.end()));
+            }),
+            Ids{"normalised"});
 }
 
 TEST(Probe, WindowsThatAreTooShortAreRefused) {

@@ -18,8 +18,8 @@ inline EvalData random_data(std::int64_t targets, unsigned seed, std::int64_t vo
   std::mt19937 random(seed);
   data.tokens.push_back(data.bos);
   while (data.targets() < targets)
-    data.tokens.push_back(random() % 9 == 0 ? data.bos
-                                            : static_cast<std::uint16_t>(2 + random() % static_cast<unsigned>(vocab - 2)));
+    data.tokens.push_back(
+        random() % 9 == 0 ? data.bos : static_cast<std::uint16_t>(2 + random() % static_cast<unsigned>(vocab - 2)));
   data.available_targets = targets;
   return data;
 }

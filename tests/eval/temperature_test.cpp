@@ -24,9 +24,11 @@ class CooledScorer : public Scorer {
       std::vector<float> cooled(logs.size());
       for (std::size_t row = 0; row < static_cast<std::size_t>(rows); ++row) {
         double sum = 0;
-        for (std::size_t v = 0; v < width; ++v) sum += std::exp(static_cast<double>(logs[row * width + v]) / temperature_);
         for (std::size_t v = 0; v < width; ++v)
-          cooled[row * width + v] = static_cast<float>(static_cast<double>(logs[row * width + v]) / temperature_ - std::log(sum));
+          sum += std::exp(static_cast<double>(logs[row * width + v]) / temperature_);
+        for (std::size_t v = 0; v < width; ++v)
+          cooled[row * width + v] =
+              static_cast<float>(static_cast<double>(logs[row * width + v]) / temperature_ - std::log(sum));
       }
       return sink(first, rows, cooled);
     });
@@ -48,7 +50,8 @@ EvalData drawn_data(std::int64_t targets, double temperature) {
     const std::vector<float> logs = model.predict(std::span(data.tokens).subspan(start, t - start));
     std::vector<double> weights;
     for (const float log : logs) weights.push_back(std::exp(static_cast<double>(log) / temperature));
-    data.tokens[t] = static_cast<std::uint16_t>(std::discrete_distribution<int>(weights.begin(), weights.end())(random));
+    data.tokens[t] =
+        static_cast<std::uint16_t>(std::discrete_distribution<int>(weights.begin(), weights.end())(random));
   }
   return data;
 }

@@ -69,8 +69,8 @@ void add_artifacts(std::vector<Seed>& list) {
 void add_streams(std::vector<Seed>& list) {
   const std::string text = "five levels, five levels, five levels and a half; five levels";
   const Bytes raw = to_bytes(text);
-  for (const auto& [number, codec] :
-       {std::pair{0u, Codec::lzma}, std::pair{1u, Codec::zstd}, std::pair{2u, Codec::brotli}, std::pair{8u, Codec::lzma2}})
+  for (const auto& [number, codec] : {std::pair{0u, Codec::lzma}, std::pair{1u, Codec::zstd},
+                                      std::pair{2u, Codec::brotli}, std::pair{8u, Codec::lzma2}})
     list.push_back({"streams", std::string(codec_name(codec)),
                     prefixed({number, static_cast<unsigned>(raw.size()), 0}, compress({codec, 0}, raw).value())});
   list.push_back({"streams", "tokenizer", prefixed({3}, write_tokenizer(test::small_tokenizer(262)).value())});

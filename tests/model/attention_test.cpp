@@ -1,11 +1,12 @@
 // The attention kernels against the eager form in double precision, on every instruction set that this machine has.
+#include "model/attention.h"
+
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
 #include "hwy/highway.h"
-#include "model/attention.h"
 #include "model/runtime.h"
 
 namespace par5 {
@@ -61,9 +62,9 @@ class AttentionTest : public testing::Test {
 
 TEST_F(AttentionTest, AgreesWithTheEagerForm) {
   // Lengths around whole tiles, widths around whole vectors, groups of one and several query heads.
-  const std::vector<AttentionShape> shapes = {{1, 1, 1, 1, 32},   {2, 2, 2, 1, 48},   {1, 47, 4, 2, 48}, {2, 48, 4, 4, 64},
-                                              {1, 49, 3, 1, 128}, {1, 130, 4, 2, 48}, {1, 97, 4, 1, 64}, {1, 70, 2, 2, 34},
-                                              {3, 65, 2, 1, 80},  {1, 300, 2, 2, 96}};
+  const std::vector<AttentionShape> shapes = {
+      {1, 1, 1, 1, 32},   {2, 2, 2, 1, 48},  {1, 47, 4, 2, 48}, {2, 48, 4, 4, 64}, {1, 49, 3, 1, 128},
+      {1, 130, 4, 2, 48}, {1, 97, 4, 1, 64}, {1, 70, 2, 2, 34}, {3, 65, 2, 1, 80}, {1, 300, 2, 2, 96}};
   for (const AttentionShape& shape : shapes) {
     prepare(shape);
     const Outcome exact = run(torch::kFloat64, Kernels::eager);

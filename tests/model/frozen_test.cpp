@@ -22,7 +22,8 @@ double largest_difference(const torch::Tensor& a, const torch::Tensor& b) { retu
 
 TEST(FrozenWeights, ProductsAndGradientsAreThoseOfLinear) {
   if (!at::hasMKL()) GTEST_SKIP() << "LibTorch has no MKL here, so nothing is packed";
-  for (const auto& [outputs, inputs] : std::vector<std::pair<std::int64_t, std::int64_t>>{{96, 48}, {48, 96}, {7, 5}, {1, 33}}) {
+  for (const auto& [outputs, inputs] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{96, 48}, {48, 96}, {7, 5}, {1, 33}}) {
     const torch::Tensor weight = random_matrix(outputs, inputs, 1);
     FrozenWeights frozen;
     frozen.add(weight);

@@ -1,4 +1,5 @@
-// LibTorch's at::parallel_for is a template that runs on one thread, silently, where its unit is compiled without OpenMP.
+// LibTorch's at::parallel_for is a template that runs on one thread, silently, where its unit is compiled without
+// OpenMP.
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 

@@ -50,8 +50,10 @@ void expect_savings_change_nothing(const ModelConfig& model, torch::ScalarType c
         const torch::Tensor apart = network.scoring_hidden(tokens, {first, 0});
         ASSERT_EQ(saving.sizes(), plain.sizes());
         const double scale = plain.abs().max().item<double>();
-        EXPECT_LE((saving - plain).abs().max().item<double>(), tolerance * scale) << what << batch << " " << shift << " " << first;
-        EXPECT_LE((apart - plain).abs().max().item<double>(), tolerance * scale) << what << batch << " " << shift << " " << first;
+        EXPECT_LE((saving - plain).abs().max().item<double>(), tolerance * scale)
+            << what << batch << " " << shift << " " << first;
+        EXPECT_LE((apart - plain).abs().max().item<double>(), tolerance * scale)
+            << what << batch << " " << shift << " " << first;
       }
 }
 

@@ -1,4 +1,5 @@
-// Files with known answers: every grid, granularity and group size is found exactly, and nothing where there is nothing.
+// Files with known answers: every grid, granularity and group size is found exactly, and nothing where there is
+// nothing.
 #include "pack/levels.h"
 
 #include <gtest/gtest.h>
@@ -56,11 +57,13 @@ struct Case {
   DType dtype;
 };
 void PrintTo(const Case& c, std::ostream* out) {
-  *out << grid_name(c.grid) << " granularity " << static_cast<int>(c.granularity) << " group " << c.group << " " << dtype_name(c.dtype);
+  *out << grid_name(c.grid) << " granularity " << static_cast<int>(c.granularity) << " group " << c.group << " "
+       << dtype_name(c.dtype);
 }
 
 void expect_found(const Case& c, const Shape& shape) {
-  const Tensor tensor = stored_as(c.dtype, shape, on_grid(c.grid, c.granularity, c.group, shape, static_cast<unsigned>(c.group) + 7));
+  const Tensor tensor =
+      stored_as(c.dtype, shape, on_grid(c.grid, c.granularity, c.group, shape, static_cast<unsigned>(c.group) + 7));
   const TensorLevels levels = levels_of(tensor);
   ASSERT_TRUE(levels.finding) << "nothing found";
   EXPECT_EQ(grid_name(levels.finding->grid), grid_name(c.grid));
@@ -80,23 +83,30 @@ std::vector<Case> every_case() {
     for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
       cases.push_back({grid, Granularity::tensor, 1, dtype});
       cases.push_back({grid, Granularity::row, 1, dtype});
-      for (const std::int64_t group : {8, 16, 48, 64, 128, 192, 384}) cases.push_back({grid, Granularity::group, group, dtype});
+      for (const std::int64_t group : {8, 16, 48, 64, 128, 192, 384})
+        cases.push_back({grid, Granularity::group, group, dtype});
     }
   return cases;
 }
 INSTANTIATE_TEST_SUITE_P(Grids, KnownAnswers, testing::ValuesIn(every_case()));
 
 TEST(Levels, GroupsThatDoNotDivideEachOther) {
-  for (const std::int64_t group : {10, 15, 19, 30, 57, 95}) expect_found({Grid::ternary, Granularity::group, group, DType::float32}, {64, 570});
+  for (const std::int64_t group : {10, 15, 19, 30, 57, 95})
+    expect_found({Grid::ternary, Granularity::group, group, DType::float32}, {64, 570});
 }
 
 TEST(Levels, DenseWeightsAreNothing) {
   for (unsigned seed = 0; seed < 16; ++seed)
     for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
-      const Shape shape = seed % 4 == 0 ? Shape{64, 576} : seed % 4 == 1 ? Shape{37, 380} : seed % 4 == 2 ? Shape{576} : Shape{12, 64};
-      const TensorLevels levels = levels_of(stored_as(dtype, shape, gaussian(static_cast<std::size_t>(element_count(shape)), seed)));
-      EXPECT_FALSE(levels.finding) << dtype_name(dtype) << " " << to_string(shape) << ": " << grid_name(levels.finding->grid) << " group "
-                                   << levels.finding->group << " share " << levels.share();
+      const Shape shape = seed % 4 == 0   ? Shape{64, 576}
+                          : seed % 4 == 1 ? Shape{37, 380}
+                          : seed % 4 == 2 ? Shape{576}
+                                          : Shape{12, 64};
+      const TensorLevels levels =
+          levels_of(stored_as(dtype, shape, gaussian(static_cast<std::size_t>(element_count(shape)), seed)));
+      EXPECT_FALSE(levels.finding) << dtype_name(dtype) << " " << to_string(shape) << ": "
+                                   << grid_name(levels.finding->grid) << " group " << levels.finding->group << " share "
+                                   << levels.share();
     }
 }
 
@@ -112,8 +122,8 @@ TEST(Levels, OtherDenseDistributionsAreNothing) {
       for (float& value : small) value = 1.0f + uniform(generator);
       for (const auto& values : {flat, tailed, small}) {
         const TensorLevels levels = levels_of(stored_as(dtype, {48, 512}, values));
-        EXPECT_FALSE(levels.finding) << dtype_name(dtype) << ": " << grid_name(levels.finding->grid) << " group " << levels.finding->group << " share "
-                                     << levels.share();
+        EXPECT_FALSE(levels.finding) << dtype_name(dtype) << ": " << grid_name(levels.finding->grid) << " group "
+                                     << levels.finding->group << " share " << levels.share();
       }
     }
 }
@@ -130,8 +140,10 @@ TEST(Levels, PrunedWeightsAreNoGrid) {
   EXPECT_FALSE(levels_of(stored_as(DType::float32, {64, 512}, values)).finding);
 }
 
-// Weights of ternary units that are zero or within `tolerance` (and what rounding does to both) of the scale that `planted` shows.
-std::int64_t near_ternary(std::span<const float> values, std::span<const float> planted, std::size_t unit, DType dtype, double tolerance) {
+// Weights of ternary units that are zero or within `tolerance` (and what rounding does to both) of the scale that
+// `planted` shows.
+std::int64_t near_ternary(std::span<const float> values, std::span<const float> planted, std::size_t unit, DType dtype,
+                          double tolerance) {
   const StoredPrecision precision = stored_precision(dtype);
   std::int64_t count = 0;
   for (std::size_t first = 0; first < values.size(); first += unit) {
@@ -139,7 +151,8 @@ std::int64_t near_ternary(std::span<const float> values, std::span<const float> 
     for (const float value : planted.subspan(first, unit)) scale = std::max<double>(scale, std::fabs(value));
     for (const float value : values.subspan(first, unit)) {
       const float stored = dtype == DType::bfloat16 ? round_to_bfloat16(value) : value;
-      count += stored == 0 || std::fabs(std::fabs(stored) - scale) <= tolerance * scale + 3 * precision.half_unit(stored);
+      count +=
+          stored == 0 || std::fabs(std::fabs(stored) - scale) <= tolerance * scale + 3 * precision.half_unit(stored);
     }
   }
   return count;
@@ -150,7 +163,10 @@ std::int64_t near_ternary(std::span<const float> values, std::span<const float> 
 TEST(Levels, HalfTernaryMixtures) {
   const Shape shape{96, 768};
   for (const DType dtype : {DType::float32, DType::bfloat16})
-    for (const auto& [granularity, group] : {std::pair{Granularity::tensor, 96 * 768}, {Granularity::row, 768}, {Granularity::group, 192}, {Granularity::group, 128}})
+    for (const auto& [granularity, group] : {std::pair{Granularity::tensor, 96 * 768},
+                                             {Granularity::row, 768},
+                                             {Granularity::group, 192},
+                                             {Granularity::group, 128}})
       for (int kind = 0; kind < 2; ++kind) {
         const std::vector<float> planted = on_grid(Grid::ternary, granularity, group, shape, 11);
         const std::vector<float> dense = gaussian(planted.size(), 12);
@@ -158,17 +174,22 @@ TEST(Levels, HalfTernaryMixtures) {
         std::mt19937 coin(13);
         std::int64_t kept = 0;
         for (std::size_t i = 0; i < values.size(); ++i) {
-          if ((kind == 0 ? i / 768 : coin()) % 2) values[i] = dense[i];
-          else ++kept;
+          if ((kind == 0 ? i / 768 : coin()) % 2)
+            values[i] = dense[i];
+          else
+            ++kept;
         }
         const TensorLevels levels = levels_of(stored_as(dtype, shape, values));
-        const std::string which = "kind " + std::to_string(kind) + " group " + std::to_string(group) + " " + std::string(dtype_name(dtype));
+        const std::string which =
+            "kind " + std::to_string(kind) + " group " + std::to_string(group) + " " + std::string(dtype_name(dtype));
         ASSERT_TRUE(levels.finding) << which;
         EXPECT_EQ(levels.finding->grid, Grid::ternary) << grid_name(levels.finding->grid);
         EXPECT_EQ(levels.finding->granularity, granularity) << which << " found " << levels.finding->group;
         EXPECT_EQ(levels.finding->group, group) << which;
         EXPECT_GE(levels.finding->on_grid, kept) << which;
-        EXPECT_LE(levels.finding->on_grid, near_ternary(values, planted, static_cast<std::size_t>(group), dtype, 2 * kGridTolerance)) << which;
+        EXPECT_LE(levels.finding->on_grid,
+                  near_ternary(values, planted, static_cast<std::size_t>(group), dtype, 2 * kGridTolerance))
+            << which;
         EXPECT_LT(static_cast<double>(levels.finding->on_grid), 1.01 * static_cast<double>(kept)) << which;
       }
 }
@@ -207,15 +228,16 @@ TEST(Levels, ConstantsIntegersAndRuinsHaveNoGrid) {
 
 TEST(Levels, SharesAddUpFromGridToGrid) {
   const Shape shape{32, 256};
-  std::vector<TensorLevels> tensors{levels_of(stored_as(DType::float32, shape, on_grid(Grid::ternary, Granularity::tensor, 1, shape, 1))),
-                                    levels_of(stored_as(DType::float32, shape, on_grid(Grid::quinary, Granularity::group, 64, shape, 2))),
-                                    levels_of(stored_as(DType::float32, shape, gaussian(32 * 256, 3))),
-                                    levels_of(stored_as(DType::float32, shape, gaussian(32 * 256, 4)))};
+  std::vector<TensorLevels> tensors{
+      levels_of(stored_as(DType::float32, shape, on_grid(Grid::ternary, Granularity::tensor, 1, shape, 1))),
+      levels_of(stored_as(DType::float32, shape, on_grid(Grid::quinary, Granularity::group, 64, shape, 2))),
+      levels_of(stored_as(DType::float32, shape, gaussian(32 * 256, 3))),
+      levels_of(stored_as(DType::float32, shape, gaussian(32 * 256, 4)))};
   const auto shares = grid_shares(tensors);
   ASSERT_EQ(shares.size(), 9u);
-  EXPECT_EQ(shares[0].share, 0.0);    // binary
-  EXPECT_EQ(shares[1].share, 0.25);   // ternary
-  EXPECT_EQ(shares[2].share, 0.5);    // quinary, ternary included
+  EXPECT_EQ(shares[0].share, 0.0);   // binary
+  EXPECT_EQ(shares[1].share, 0.25);  // ternary
+  EXPECT_EQ(shares[2].share, 0.5);   // quinary, ternary included
   EXPECT_EQ(shares.back().share, 0.5);
 }
 

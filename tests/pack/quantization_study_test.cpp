@@ -30,7 +30,8 @@ TEST(QuantizationStudy, AgreesWithTheQuantiser) {
     std::vector<float> rounded(weights.size());
     ASSERT_TRUE(quantize_dequantize("w", shape, weights, config, rounded));
     double error = 0;
-    for (std::size_t i = 0; i < weights.size(); ++i) error += (double{weights[i]} - rounded[i]) * (double{weights[i]} - rounded[i]);
+    for (std::size_t i = 0; i < weights.size(); ++i)
+      error += (double{weights[i]} - rounded[i]) * (double{weights[i]} - rounded[i]);
     const auto result = study_tensor("w", 24, 384, weights, setting);
     ASSERT_TRUE(result);
     EXPECT_NEAR(result->error / error, 1, 1e-5) << grid_name(setting.grid);
@@ -38,9 +39,11 @@ TEST(QuantizationStudy, AgreesWithTheQuantiser) {
 }
 
 TEST(QuantizationStudy, KnownValuesForAGaussian) {
-  // Absmean ternary of N(0, 1): codes 0 and ±1 with threshold and step sqrt(2/π); shares 0.3101 and 0.3449 on each side.
+  // Absmean ternary of N(0, 1): codes 0 and ±1 with threshold and step sqrt(2/π); shares 0.3101 and 0.3449 on each
+  // side.
   const auto weights = gaussian(1 << 18);
-  const auto ternary = study_tensor("w", 512, 512, weights, {Grid::ternary, ScaleRule::absmean, Granularity::tensor, 0});
+  const auto ternary =
+      study_tensor("w", 512, 512, weights, {Grid::ternary, ScaleRule::absmean, Granularity::tensor, 0});
   ASSERT_TRUE(ternary);
   EXPECT_NEAR(ternary->entropy_per_weight(), -(0.3101 * std::log2(0.3101) + 2 * 0.34495 * std::log2(0.34495)), 2e-3);
   // 1 - 2 s E|w|[|w| > s/2] + s² P(|w| > s/2) with s = 0.79788: 0.1903 … in units of the variance.
@@ -61,12 +64,14 @@ TEST(QuantizationStudy, EdgesAndKinds) {
   ASSERT_TRUE(nothing);
   EXPECT_EQ(nothing->mse(), 0);
   EXPECT_EQ(nothing->cosine(), 1);
-  const auto ragged = study_tensor("w", 2, 10, gaussian(20), {Grid::quinary, ScaleRule::absmean, Granularity::group, 4});
+  const auto ragged =
+      study_tensor("w", 2, 10, gaussian(20), {Grid::quinary, ScaleRule::absmean, Granularity::group, 4});
   ASSERT_TRUE(ragged);
   EXPECT_EQ(ragged->scales, 6);
   std::vector<float> bad = gaussian(64);
   bad[9] = NAN;
-  EXPECT_EQ(study_tensor("w", 8, 8, bad, {Grid::quinary, ScaleRule::absmean, Granularity::tensor, 0}).error().code, ErrorCode::bad_data);
+  EXPECT_EQ(study_tensor("w", 8, 8, bad, {Grid::quinary, ScaleRule::absmean, Granularity::tensor, 0}).error().code,
+            ErrorCode::bad_data);
   EXPECT_EQ(layer_kind("blocks.3.attn.c_qkv.weight"), "attention input");
   EXPECT_EQ(layer_kind("blocks.3.attn.proj.weight"), "attention output");
   EXPECT_EQ(layer_kind("blocks.3.mlp.fc.weight"), "mlp input");

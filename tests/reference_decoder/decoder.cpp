@@ -85,8 +85,8 @@ Bytes decode_chain(const Facts& f, const std::vector<TensorPlan>& plans, const s
     const std::size_t first = matrices.size();
     if (part == 3 && f[11] != 2)
       for (std::size_t p = 0; p < plans[stream.tensor].part_rows.size(); ++p)
-        matrices.push_back({plans[stream.tensor].part_rows[p], stream.columns,
-                            known_numbers(f, plans, codes, stream.tensor, p)});
+        matrices.push_back(
+            {plans[stream.tensor].part_rows[p], stream.columns, known_numbers(f, plans, codes, stream.tensor, p)});
     else
       matrices.push_back({stream.rows, stream.columns, {}});
     begins.resize(matrices.size(), false);
@@ -100,7 +100,9 @@ Bytes decode_chain(const Facts& f, const std::vector<TensorPlan>& plans, const s
   for (std::size_t i = 0; i < decoded.size(); ++i) {
     for (int k = 0; k < 4 && part == 3 && begins[i]; ++k) out.push_back(stored[at++]);
     for (const int symbol : decoded[i])
-      out.push_back(static_cast<std::uint8_t>(alphabet.fp8 ? symbol : alphabet.has_zero ? symbol + alphabet.most : symbol > 0));
+      out.push_back(static_cast<std::uint8_t>(alphabet.fp8        ? symbol
+                                              : alphabet.has_zero ? symbol + alphabet.most
+                                                                  : symbol > 0));
   }
   return out;
 }
@@ -237,7 +239,8 @@ void decode(const Bytes& file) {
         const auto earlier = static_cast<std::size_t>(
             std::count_if(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(stream.tensor),
                           [](const TensorPlan& plan) { return plan.kind == Kind::fp8; }));
-        const int exponent = facts.fp8_exponents.empty() ? 0 : static_cast<std::int8_t>(facts.fp8_exponents.at(earlier));
+        const int exponent =
+            facts.fp8_exponents.empty() ? 0 : static_cast<std::int8_t>(facts.fp8_exponents.at(earlier));
         for (const std::uint8_t code : bytes) list.push_back(std::ldexp(e4m3(code), exponent));
       } else {
         for (const std::uint16_t code : halves(bytes, layout, count)) list.push_back(half(code));

@@ -10,8 +10,7 @@ namespace reference {
 
 // ---- 8. fp16 vectors ------------------------------------------------------------------------------------------------
 
-std::vector<std::vector<std::uint16_t>> decode_halves(const std::vector<std::size_t>& lengths,
-                                                      const Bytes& stream) {
+std::vector<std::vector<std::uint16_t>> decode_halves(const std::vector<std::size_t>& lengths, const Bytes& stream) {
   RangeDecoder coder(stream);
   std::map<std::pair<int, int>, std::map<std::pair<int, int>, Counter>> counters;  // (byte, k), (context, path)
   std::map<std::pair<int, int>, Lanes> weights;                                    // (byte, bit)
@@ -23,9 +22,9 @@ std::vector<std::vector<std::uint16_t>> decode_halves(const std::vector<std::siz
       for (int k = 0; k < 5; ++k) {
         five[k] = &counters[{which, k}][{contexts[k], path}];
         const auto i = static_cast<std::size_t>(k);
-        inputs[i] = k == 0 ? stretch(five[0]->p)
-                           : (stretch(five[k]->p) - inputs[0]) *
-                                 tables().confidence[static_cast<std::size_t>(five[k]->n)];
+        inputs[i] = k == 0
+                        ? stretch(five[0]->p)
+                        : (stretch(five[k]->p) - inputs[0]) * tables().confidence[static_cast<std::size_t>(five[k]->n)];
       }
       inputs[5] = 0.3f;
       Lanes& vector = weights[{which, b}];
@@ -82,8 +81,9 @@ Bytes decode_bytes(std::size_t length, const Bytes& stream) {
         const std::uint64_t last = history % (std::uint64_t{1} << (8 * orders[k]));
         six[k] = &counters[k][(last * 256 + path) * 11400714819323198485u >> (64 - slot_bits)];
         if (seen == k && six[k]->n > 0) ++seen;
-        inputs[k] = k == 0 ? stretch(six[0]->p)
-                           : (stretch(six[k]->p) - inputs[0]) * tables().confidence[static_cast<std::size_t>(six[k]->n)];
+        inputs[k] = k == 0
+                        ? stretch(six[0]->p)
+                        : (stretch(six[k]->p) - inputs[0]) * tables().confidence[static_cast<std::size_t>(six[k]->n)];
       }
       inputs[6] = 0.3f;
       Lanes& vector = weights[seen];

@@ -157,19 +157,18 @@ class Model {
   }
 
   bool decide(int id, int node, int sg, const Advice (&advice)[2]) {
-    Counter* const counters[7] = {&whole_[{node, sg == 2}],
-                                  &columns_now_->slow[{column_, id}],
-                                  &columns_now_->fast[{column_, id}],
-                                  &row_[id],
-                                  &neighbours_[{id, (left_ + 2) * 15 + (above_ + 2) * 3 + sg}],
-                                  &magnitudes_[{id, ((std::abs(left_) * 3 + std::abs(above_)) * 3 + std::abs(left2_)) * 3 +
-                                                        std::abs(above2_)}],
-                                  &row_by_column_[{id, row_bucket_ * 16 + column_bucket_}]};
+    Counter* const counters[7] = {
+        &whole_[{node, sg == 2}],
+        &columns_now_->slow[{column_, id}],
+        &columns_now_->fast[{column_, id}],
+        &row_[id],
+        &neighbours_[{id, (left_ + 2) * 15 + (above_ + 2) * 3 + sg}],
+        &magnitudes_[{id, ((std::abs(left_) * 3 + std::abs(above_)) * 3 + std::abs(left2_)) * 3 + std::abs(above2_)}],
+        &row_by_column_[{id, row_bucket_ * 16 + column_bucket_}]};
     Lanes inputs(16, 0);
     inputs[0] = stretch(counters[0]->p);
     for (std::size_t k = 1; k < 7; ++k)
-      inputs[k] =
-          (stretch(counters[k]->p) - inputs[0]) * tables().confidence[static_cast<std::size_t>(counters[k]->n)];
+      inputs[k] = (stretch(counters[k]->p) - inputs[0]) * tables().confidence[static_cast<std::size_t>(counters[k]->n)];
     Cell* cells[2][4] = {};
     float shares[2][4] = {};
     for (std::size_t i = 0; i < 2; ++i) {
@@ -185,7 +184,8 @@ class Model {
       inputs[9 + i] = stretch(p) - inputs[0];
     }
     inputs[11] = 0.3f;
-    Lanes* const vectors[3] = {&weights(0, id, 0), &weights(1, id, bucket(log2_of(forecasts_[0].deviation) * 4.0f + 8.0f)),
+    Lanes* const vectors[3] = {&weights(0, id, 0),
+                               &weights(1, id, bucket(log2_of(forecasts_[0].deviation) * 4.0f + 8.0f)),
                                &weights(2, id, column_bucket_)};
     float sum = 0;
     for (const Lanes* vector : vectors) sum = sum + dot(*vector, inputs);
@@ -249,9 +249,8 @@ class Model {
     if (alphabet_.has_zero && !zero_decision()) return 0;
     const int sign = sign_decision();
     int t = 0;
-    while ((2 << t) <= alphabet_.most &&
-           reach_decision(t, sign, (static_cast<float>(1 << t) - 0.5f) * unit_,
-                          (static_cast<float>(2 << t) - 0.5f) * unit_))
+    while ((2 << t) <= alphabet_.most && reach_decision(t, sign, (static_cast<float>(1 << t) - 0.5f) * unit_,
+                                                        (static_cast<float>(2 << t) - 0.5f) * unit_))
       ++t;
     int v = 1 << t, last = 1;
     for (int b = t - 1; b >= 0; --b) {
@@ -419,9 +418,7 @@ std::vector<int> order_zero(RangeDecoder& coder, const Alphabet& alphabet, std::
       path = 2 * path + one;
       index |= one << b;
     }
-    symbols.push_back(alphabet.fp8        ? index
-                      : alphabet.has_zero ? index - alphabet.most
-                                          : 2 * index - alphabet.most);
+    symbols.push_back(alphabet.fp8 ? index : alphabet.has_zero ? index - alphabet.most : 2 * index - alphabet.most);
   }
   return symbols;
 }

@@ -58,7 +58,8 @@ class RangeDecoder {
   std::uint32_t range_ = 0xffffffffu, code_ = 0;
 };
 
-// ---- 2. tables: own_tables.cpp ---------------------------------------------------------------------------------------
+// ---- 2. tables: own_tables.cpp
+// ---------------------------------------------------------------------------------------
 
 struct Tables {
   std::vector<float> stretch, squash, tail, log_tail, odds, rate, confidence;

@@ -1,7 +1,7 @@
 // Layouts, scales and small floats.
-#include "parts.h"
-
 #include <cmath>
+
+#include "parts.h"
 
 namespace reference {
 namespace {

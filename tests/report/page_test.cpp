@@ -1,4 +1,5 @@
-// A made-up run of 10,000 steps: the page is small, complete, self-contained and sound, and Chromium shows it without errors.
+// A made-up run of 10,000 steps: the page is small, complete, self-contained and sound, and Chromium shows it without
+// errors.
 #include "report/page.h"
 
 #include <gtest/gtest.h>
@@ -35,14 +36,18 @@ RunData made_up_run(const std::string& name, int steps, double offset = 0) {
   const auto encoded = encode_artifact(test::random_artifact(test::small_model(), test::small_quantizer()), {0, 1});
   EXPECT_TRUE(encoded);
   run.artifact = encoded->report;
-  for (int i = 0; i < 8; ++i) run.levels.push_back({"blocks." + std::to_string(i) + ".mlp.fc.weight", {11, 23, 31, 24, 11}, -2, 1, 0.31});
-  run.evaluation = {{"chunked", offset + 1.218, 3.4, 12.0}, {"sliding", offset + 1.2034, 3.3, 40.0}, {"ttt:scalars", offset + 1.2031, 3.3, 110.0}};
+  for (int i = 0; i < 8; ++i)
+    run.levels.push_back({"blocks." + std::to_string(i) + ".mlp.fc.weight", {11, 23, 31, 24, 11}, -2, 1, 0.31});
+  run.evaluation = {{"chunked", offset + 1.218, 3.4, 12.0},
+                    {"sliding", offset + 1.2034, 3.3, 40.0},
+                    {"ttt:scalars", offset + 1.2031, 3.3, 110.0}};
   run.evaluation[2].against = "ttt:scalars@lr=0";
   run.evaluation[2].difference = -0.0004;
   run.evaluation[2].low = -0.0006;
   run.evaluation[2].high = -0.0002;
   run.baselines = {{"xz -9e", 2.3398, std::nullopt, std::nullopt}};
-  run.audit = {{"S1", "pass", "15,900,000 of 16,000,000 bytes"}, {"K1", "unknown", "no <source> text & \"nothing\" else"}};
+  run.audit = {{"S1", "pass", "15,900,000 of 16,000,000 bytes"},
+               {"K1", "unknown", "no <source> text & \"nothing\" else"}};
   run.audit_verdict = "unknown";
   run.cap_bytes = 16'000'000;
   run.total_bytes = 15'900'000;
@@ -78,12 +83,15 @@ TEST(ReportPage, TenThousandStepsStayUnderAMegabyte) {
 
 TEST(ReportPage, HoldsWhatTheRunHolds) {
   const std::string page = report_page({made_up_run("one", 500)}, "par5 test");
-  for (const char* text : {"1.21800", "1.20310", "Where the bytes are", "Levels", "Training loss", "Validation", "Learning rate", "xz -9e", "15,900,000 of 16,000,000 bytes", "tok_emb.weight",
-                           "blocks.0.attn.c_qkv.weight", "Configuration", "quinary", "[-0.000600, -0.000200]", "ttt:scalars@lr=0"})
+  for (const char* text :
+       {"1.21800", "1.20310", "Where the bytes are", "Levels", "Training loss", "Validation", "Learning rate", "xz -9e",
+        "15,900,000 of 16,000,000 bytes", "tok_emb.weight", "blocks.0.attn.c_qkv.weight", "Configuration", "quinary",
+        "[-0.000600, -0.000200]", "ttt:scalars@lr=0"})
     EXPECT_NE(page.find(text), std::string::npos) << text;
   EXPECT_NE(page.find("no &lt;source&gt; text &amp; &quot;nothing&quot; else"), std::string::npos);
   const std::string text = report_text({made_up_run("one", 500)});
-  for (const char* part : {"1.21800000", "1.20310000", "tok_emb.weight", "audit: unknown", "S1", "31.00 %"}) EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  for (const char* part : {"1.21800000", "1.20310000", "tok_emb.weight", "audit: unknown", "S1", "31.00 %"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
 }
 
 TEST(ReportPage, IsSelfContainedAndAccessible) {
@@ -103,7 +111,8 @@ TEST(ReportPage, IsSelfContainedAndAccessible) {
 }
 
 TEST(ReportPage, RunsSideBySide) {
-  auto runs = std::vector<RunData>{made_up_run("one", 500), made_up_run("two", 500, 0.01), made_up_run("three", 500, 0.02)};
+  auto runs =
+      std::vector<RunData>{made_up_run("one", 500), made_up_run("two", 500, 0.01), made_up_run("three", 500, 0.02)};
   runs[1].config["model.layers"] = "4";
   const std::string page = report_page(runs, "par5 test");
   EXPECT_NE(page.find("model.layers: 2, 4"), std::string::npos);
@@ -156,10 +165,16 @@ TEST(ReportSeries, TicksAreRound) {
 TEST(ReportData, ARunFolderIsRead) {
   const auto folder = TemporaryFolder::create();
   ASSERT_TRUE(folder);
-  const auto put = [&](const char* name, const std::string& text) { ASSERT_TRUE(write_file(join_path(folder->path(), name), text, Overwrite::yes)); };
-  put("metrics.jsonl", "{\"step\":1,\"loss\":7.5,\"tokens\":100,\"seconds\":1.5}\n{\"step\":2,\"loss\":7.25,\"tokens\":200,\"seconds\":3}\n{\"step\":2,\"val_bpb\":2.5}\n{\"step\":3,\"lo");
-  put("eval.json", R"({"rows":[{"mode":"chunked","bpb":1.5,"nats_per_token":4.0,"mode_seconds":2},{"mode":"sliding","bpb":1.25}]})");
-  put("audit.json", R"({"verdict":"pass","total_bytes":10,"cap_bytes":12,"checks":[{"id":"size_cap","verdict":"pass","evidence":"10 of 12"}]})");
+  const auto put = [&](const char* name, const std::string& text) {
+    ASSERT_TRUE(write_file(join_path(folder->path(), name), text, Overwrite::yes));
+  };
+  put("metrics.jsonl",
+      "{\"step\":1,\"loss\":7.5,\"tokens\":100,\"seconds\":1.5}\n{\"step\":2,\"loss\":7.25,\"tokens\":200,\"seconds\":"
+      "3}\n{\"step\":2,\"val_bpb\":2.5}\n{\"step\":3,\"lo");
+  put("eval.json",
+      R"({"rows":[{"mode":"chunked","bpb":1.5,"nats_per_token":4.0,"mode_seconds":2},{"mode":"sliding","bpb":1.25}]})");
+  put("audit.json",
+      R"({"verdict":"pass","total_bytes":10,"cap_bytes":12,"checks":[{"id":"size_cap","verdict":"pass","evidence":"10 of 12"}]})");
   const auto runs = read_runs(folder->path());
   ASSERT_TRUE(runs) << to_string(runs.error());
   ASSERT_EQ(runs->size(), 1u);
@@ -186,7 +201,8 @@ void write_ledger(const std::string& path, bool sealed = true) {
   declaration.engine = "test";
   declaration.model_sha256 = std::string(64, 'a');
   declaration.learner = "made up";
-  auto file = LedgerFile::create(path, declaration, [](std::int64_t) { return 4u; }, Overwrite::yes);
+  auto file = LedgerFile::create(
+      path, declaration, [](std::int64_t) { return 4u; }, Overwrite::yes);
   ASSERT_TRUE(file);
   const std::vector<std::uint32_t> units(2400, 8u << kLedgerFractionBits), more(2400, 16u << kLedgerFractionBits);
   ASSERT_TRUE(file->add_scores(1, units));
@@ -220,10 +236,13 @@ TEST(ReportLedger, CellsAddUpAndShowWhereItLearnt) {
   const auto runs = read_runs(path);
   ASSERT_TRUE(runs) << to_string(runs.error());
   const std::string page = report_page(*runs, "par5 test");
-  for (const char* text : {"Score ledger", "3.00000000 bits per byte", "4,800 of 4,800 targets", "targets 4,781 to 4,800: 4.000 bits per byte, 10 updates", "From 2.000 to 4.000"})
+  for (const char* text : {"Score ledger", "3.00000000 bits per byte", "4,800 of 4,800 targets",
+                           "targets 4,781 to 4,800: 4.000 bits per byte, 10 updates", "From 2.000 to 4.000"})
     EXPECT_NE(page.find(text), std::string::npos) << text;
   expect_well_formed(page);
-  EXPECT_NE(report_text(*runs).find("ledger val.ledger: pass (ttt:scalars, 4,800 targets, 10 updates, 3.00000000 bpb)"), std::string::npos) << report_text(*runs);
+  EXPECT_NE(report_text(*runs).find("ledger val.ledger: pass (ttt:scalars, 4,800 targets, 10 updates, 3.00000000 bpb)"),
+            std::string::npos)
+      << report_text(*runs);
 }
 
 TEST(ReportLedger, DamageIsShownAndNamed) {
@@ -256,7 +275,10 @@ double luminance(std::string colour) {
   double sum = 0;
   for (int i = 0; i < 3; ++i) {
     const double value = std::stoi(colour.substr(static_cast<std::size_t>(1 + 2 * i), 2), nullptr, 16) / 255.0;
-    sum += (i == 0 ? 0.2126 : i == 1 ? 0.7152 : 0.0722) * (value <= 0.04045 ? value / 12.92 : std::pow((value + 0.055) / 1.055, 2.4));
+    sum += (i == 0   ? 0.2126
+            : i == 1 ? 0.7152
+                     : 0.0722) *
+           (value <= 0.04045 ? value / 12.92 : std::pow((value + 0.055) / 1.055, 2.4));
   }
   return sum;
 }
@@ -269,7 +291,8 @@ TEST(ReportPage, ColoursHaveContrast) {
   for (std::sregex_iterator it(style.begin(), style.end(), block), end; it != end; ++it, ++blocks) {
     const std::string body = (*it)[1];
     std::map<std::string, std::string> colours;
-    for (std::sregex_iterator one(body.begin(), body.end(), variable); one != end; ++one) colours[(*one)[1]] = (*one)[2];
+    for (std::sregex_iterator one(body.begin(), body.end(), variable); one != end; ++one)
+      colours[(*one)[1]] = (*one)[2];
     for (const char* ground : {"bg", "card"})
       for (const char* name : {"ink", "soft", "accent", "good", "bad", "open", "c0", "c1", "c2", "c3", "c4", "c5"}) {
         ASSERT_TRUE(colours.count(name) && colours.count(ground)) << name;
@@ -317,13 +340,18 @@ double ink(const std::string& png) {
 }
 
 void expect_chromium_shows(const std::string& page, const std::string& options, const std::string& expected_text) {
-  const std::string chromium = std::string(trim(shell("command -v chromium || command -v chromium-browser || command -v google-chrome")));
+  const std::string chromium =
+      std::string(trim(shell("command -v chromium || command -v chromium-browser || command -v google-chrome")));
   if (chromium.empty()) GTEST_SKIP() << "no Chromium here (apt-get install chromium)";
   const auto folder = TemporaryFolder::create();
   ASSERT_TRUE(folder);
-  const std::string file = join_path(folder->path(), "page.html"), image = join_path(folder->path(), "page.png"), log = join_path(folder->path(), "log");
+  const std::string file = join_path(folder->path(), "page.html"), image = join_path(folder->path(), "page.png"),
+                    log = join_path(folder->path(), "log");
   ASSERT_TRUE(write_file(file, page, Overwrite::no));
-  const std::string common = "timeout 100 '" + chromium + "' --headless --no-sandbox --disable-gpu --no-first-run --hide-scrollbars --user-data-dir=" + folder->path() + "/profile --enable-logging=stderr --v=0 " + options;
+  const std::string common =
+      "timeout 100 '" + chromium +
+      "' --headless --no-sandbox --disable-gpu --no-first-run --hide-scrollbars --user-data-dir=" + folder->path() +
+      "/profile --enable-logging=stderr --v=0 " + options;
   shell(common + " --screenshot=" + image + " file://" + file + " >/dev/null 2>" + log);
   const auto errors = read_text_file(log), png = read_text_file(image);
   ASSERT_TRUE(png) << (errors ? *errors : "");
@@ -335,12 +363,14 @@ void expect_chromium_shows(const std::string& page, const std::string& options, 
 }
 
 TEST(ReportInChromium, IsShownWithoutErrors) {
-  expect_chromium_shows(report_page({made_up_run("one", 10'000)}, "par5 test"), "--window-size=1200,2400", "Where the bytes are");
+  expect_chromium_shows(report_page({made_up_run("one", 10'000)}, "par5 test"), "--window-size=1200,2400",
+                        "Where the bytes are");
 }
 TEST(ReportInChromium, LongDarkNarrowAndBlank) {
   const std::string page = report_page({made_up_run("one", 10'000), made_up_run("two", 9'000, 0.02)}, "par5 test");
   expect_chromium_shows(page, "--window-size=420,2400", "The runs side by side");
-  expect_chromium_shows(page, "--window-size=1200,2400 --blink-settings=preferredColorScheme=0", "The runs side by side");
+  expect_chromium_shows(page, "--window-size=1200,2400 --blink-settings=preferredColorScheme=0",
+                        "The runs side by side");
 }
 
 }  // namespace

@@ -68,8 +68,8 @@ TEST(Folders, IncludeOnlyWhatTheTableAllows) {
       if (!include.quoted || !fs::exists(kSource / include.name) || folder_of(include.file, table) != folder) continue;
       const std::string target = folder_of(include.name, table);
       ++checked;
-      EXPECT_TRUE(target == folder || uses.count(target))
-          << include.file << " includes \"" << include.name << "\", which cmake/folders.cmake does not allow " << folder;
+      EXPECT_TRUE(target == folder || uses.count(target)) << include.file << " includes \"" << include.name
+                                                          << "\", which cmake/folders.cmake does not allow " << folder;
     }
   }
   EXPECT_GT(checked, 20u);
@@ -85,7 +85,8 @@ bool is_torch_folder(const std::string& file) {
 }
 
 TEST(Folders, ThirdPartyHeadersStayWhereTheyBelong) {
-  for (const char* top : {"core", "tokenizer", "pack", "archive", "engine", "model", "train", "eval", "budgets", "report", "cli"}) {
+  for (const char* top :
+       {"core", "tokenizer", "pack", "archive", "engine", "model", "train", "eval", "budgets", "report", "cli"}) {
     if (!fs::exists(kSource / top)) continue;
     for (const Include& include : includes_below(top)) {
       const std::string what = include.file + " includes " + include.name;

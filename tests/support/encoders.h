@@ -11,7 +11,9 @@
 
 namespace par5::test {
 
-inline const std::uint8_t* unsigned_bytes(std::string_view bytes) { return reinterpret_cast<const std::uint8_t*>(bytes.data()); }
+inline const std::uint8_t* unsigned_bytes(std::string_view bytes) {
+  return reinterpret_cast<const std::uint8_t*>(bytes.data());
+}
 
 inline std::string zlib_bytes(std::string_view bytes) {
   std::string out(compressBound(static_cast<uLong>(bytes.size())), '\0');
@@ -24,7 +26,9 @@ inline std::string zlib_bytes(std::string_view bytes) {
 inline std::string xz_bytes(std::string_view bytes, unsigned preset = 9) {
   std::string out(lzma_stream_buffer_bound(bytes.size()), '\0');
   std::size_t size = 0;
-  if (lzma_easy_buffer_encode(preset, LZMA_CHECK_CRC64, nullptr, unsigned_bytes(bytes), bytes.size(), reinterpret_cast<std::uint8_t*>(out.data()), &size, out.size()) != LZMA_OK) return {};
+  if (lzma_easy_buffer_encode(preset, LZMA_CHECK_CRC64, nullptr, unsigned_bytes(bytes), bytes.size(),
+                              reinterpret_cast<std::uint8_t*>(out.data()), &size, out.size()) != LZMA_OK)
+    return {};
   out.resize(size);
   return out;
 }
@@ -36,7 +40,9 @@ inline std::string raw_lzma2_bytes(std::string_view bytes) {
   const lzma_filter filters[] = {{LZMA_FILTER_LZMA2, &options}, {LZMA_VLI_UNKNOWN, nullptr}};
   std::string out(bytes.size() + 1024, '\0');
   std::size_t size = 0;
-  if (lzma_raw_buffer_encode(filters, nullptr, unsigned_bytes(bytes), bytes.size(), reinterpret_cast<std::uint8_t*>(out.data()), &size, out.size()) != LZMA_OK) return {};
+  if (lzma_raw_buffer_encode(filters, nullptr, unsigned_bytes(bytes), bytes.size(),
+                             reinterpret_cast<std::uint8_t*>(out.data()), &size, out.size()) != LZMA_OK)
+    return {};
   out.resize(size);
   return out;
 }
@@ -44,7 +50,8 @@ inline std::string raw_lzma2_bytes(std::string_view bytes) {
 inline std::string brotli_bytes(std::string_view bytes) {
   std::size_t size = BrotliEncoderMaxCompressedSize(bytes.size());
   std::string out(size, '\0');
-  BrotliEncoderCompress(11, 22, BROTLI_MODE_GENERIC, bytes.size(), unsigned_bytes(bytes), &size, reinterpret_cast<std::uint8_t*>(out.data()));
+  BrotliEncoderCompress(11, 22, BROTLI_MODE_GENERIC, bytes.size(), unsigned_bytes(bytes), &size,
+                        reinterpret_cast<std::uint8_t*>(out.data()));
   out.resize(size);
   return out;
 }
@@ -55,7 +62,8 @@ inline std::string base64_text(std::string_view bytes) {
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     std::uint32_t value = 0;
     const std::size_t count = std::min<std::size_t>(3, bytes.size() - i);
-    for (std::size_t k = 0; k < 3; ++k) value = value << 8 | (k < count ? static_cast<unsigned char>(bytes[i + k]) : 0u);
+    for (std::size_t k = 0; k < 3; ++k)
+      value = value << 8 | (k < count ? static_cast<unsigned char>(bytes[i + k]) : 0u);
     for (std::size_t k = 0; k < 4; ++k) out += k <= count ? letters[value >> (18 - 6 * k) & 63] : '=';
   }
   return out;
@@ -66,7 +74,8 @@ inline std::string base85_text(std::string_view bytes, const char* letters) {
   for (std::size_t i = 0; i < bytes.size(); i += 4) {
     std::uint32_t value = 0;
     const std::size_t count = std::min<std::size_t>(4, bytes.size() - i);
-    for (std::size_t k = 0; k < 4; ++k) value = value << 8 | (k < count ? static_cast<unsigned char>(bytes[i + k]) : 0u);
+    for (std::size_t k = 0; k < 4; ++k)
+      value = value << 8 | (k < count ? static_cast<unsigned char>(bytes[i + k]) : 0u);
     char group[5];
     for (std::size_t k = 5; k-- > 0; value /= 85) group[k] = letters[value % 85];
     out.append(group, count + 1);

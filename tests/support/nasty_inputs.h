@@ -34,7 +34,9 @@ inline std::vector<std::pair<std::string, std::string>> nasty_inputs(std::size_t
           {"invalid UTF-8", invalid},
           {"CRLF", "A line.\r\nAnother line.\r\n\r\n  Indented.\r\n\tTabbed.\r\n"},
           {"NULs in text", std::string("one\0two\0\0 three\0", 16)},
-          {"the tokenizer's own space", "a\xe2\x96\x81" "b \xe2\x96\x81 c\xe2\x96\x81\xe2\x96\x81"},
+          {"the tokenizer's own space",
+           "a\xe2\x96\x81"
+           "b \xe2\x96\x81 c\xe2\x96\x81\xe2\x96\x81"},
           {"runs of spaces", "  two   three    four " + std::string(500, ' ') + "end   "},
           {"compatibility characters", "ﬁne ² ½ Ａ é e\xcc\x81 \xe2\x80\x8b\xef\xbb\xbf ™ 日本語 \xf0\x9f\x98\x80"},
           {"names of pieces", "<s> </s> <unk> <0x0A> <pad>"},

@@ -21,23 +21,35 @@ inline std::string little_endian(std::uint64_t value, int width) {
 // Opcodes of a pickle of protocol 2, one method a value.
 class PickleWriter {
  public:
-  PickleWriter& raw(std::string_view opcodes) { out_ += opcodes; return *this; }
+  PickleWriter& raw(std::string_view opcodes) {
+    out_ += opcodes;
+    return *this;
+  }
   PickleWriter& string(std::string_view text) { return raw("X").raw(little_endian(text.size(), 4)).raw(text); }
   PickleWriter& bytes(std::string_view text) { return raw("B").raw(little_endian(text.size(), 4)).raw(text); }
   PickleWriter& integer(std::int64_t value) {
-    if (value >= INT32_MIN && value <= INT32_MAX) return raw("J").raw(little_endian(static_cast<std::uint64_t>(value), 4));
+    if (value >= INT32_MIN && value <= INT32_MAX)
+      return raw("J").raw(little_endian(static_cast<std::uint64_t>(value), 4));
     return raw("\x8a\x08").raw(little_endian(static_cast<std::uint64_t>(value), 8));
   }
-  PickleWriter& global(std::string_view module, std::string_view name) { return raw("c").raw(module).raw("\n").raw(name).raw("\n"); }
+  PickleWriter& global(std::string_view module, std::string_view name) {
+    return raw("c").raw(module).raw("\n").raw(name).raw("\n");
+  }
   PickleWriter& integers(const std::vector<std::int64_t>& values) {
     raw("(");
     for (const std::int64_t value : values) integer(value);
     return raw("t");
   }
   // torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, False, OrderedDict())
-  PickleWriter& tensor(std::string_view storage_type, const std::string& key, std::int64_t elements, std::int64_t offset,
-                       const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& strides) {
-    global("torch._utils", "_rebuild_tensor_v2").raw("((").string("storage").global("torch", storage_type).string(key).string("cpu");
+  PickleWriter& tensor(std::string_view storage_type, const std::string& key, std::int64_t elements,
+                       std::int64_t offset, const std::vector<std::int64_t>& shape,
+                       const std::vector<std::int64_t>& strides) {
+    global("torch._utils", "_rebuild_tensor_v2")
+        .raw("((")
+        .string("storage")
+        .global("torch", storage_type)
+        .string(key)
+        .string("cpu");
     integer(elements).raw("tQ").integer(offset).integers(shape).integers(strides).raw("\x89");
     return global("collections", "OrderedDict").raw(")RtR");
   }
@@ -70,20 +82,26 @@ inline std::string zip_file(const std::vector<ZipMember>& members) {
       deflateEnd(&stream);
     }
     const std::string common = little_endian(0, 2) + little_endian(member.deflate ? 8 : 0, 2) + little_endian(0, 4) +
-                               little_endian(crc32(0, reinterpret_cast<const Bytef*>(member.content.data()), static_cast<uInt>(member.content.size())), 4) +
-                               little_endian(stored.size(), 4) + little_endian(member.content.size(), 4) + little_endian(member.name.size(), 2) + little_endian(0, 2);
-    directory += "PK\x01\x02" + little_endian(20, 2) + little_endian(20, 2) + common + little_endian(0, 2) + little_endian(0, 2) +
-                 little_endian(0, 2) + little_endian(0, 4) + little_endian(file.size(), 4) + member.name;
+                               little_endian(crc32(0, reinterpret_cast<const Bytef*>(member.content.data()),
+                                                   static_cast<uInt>(member.content.size())),
+                                             4) +
+                               little_endian(stored.size(), 4) + little_endian(member.content.size(), 4) +
+                               little_endian(member.name.size(), 2) + little_endian(0, 2);
+    directory += "PK\x01\x02" + little_endian(20, 2) + little_endian(20, 2) + common + little_endian(0, 2) +
+                 little_endian(0, 2) + little_endian(0, 2) + little_endian(0, 4) + little_endian(file.size(), 4) +
+                 member.name;
     file += "PK\x03\x04" + little_endian(20, 2) + common + member.name + stored;
   }
   const std::size_t start = file.size();
-  file += directory + "PK\x05\x06" + little_endian(0, 4) + little_endian(members.size(), 2) + little_endian(members.size(), 2) +
-          little_endian(directory.size(), 4) + little_endian(start, 4) + little_endian(0, 2);
+  file += directory + "PK\x05\x06" + little_endian(0, 4) + little_endian(members.size(), 2) +
+          little_endian(members.size(), 2) + little_endian(directory.size(), 4) + little_endian(start, 4) +
+          little_endian(0, 2);
   return file;
 }
 
 // torch.save of a pickle and its storages ("0", "1", …).
-inline std::string torch_file(const std::string& pickle, const std::vector<std::pair<std::string, std::string>>& storages) {
+inline std::string torch_file(const std::string& pickle,
+                              const std::vector<std::pair<std::string, std::string>>& storages) {
   std::vector<ZipMember> members = {{"archive/data.pkl", pickle}, {"archive/byteorder", "little"}};
   for (const auto& [key, content] : storages) members.push_back({"archive/data/" + key, content});
   members.push_back({"archive/version", "3\n"});

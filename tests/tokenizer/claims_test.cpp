@@ -1,4 +1,5 @@
-// Every known way to charge wrongly is planted and must be found and named; right charges in any form must raise nothing.
+// Every known way to charge wrongly is planted and must be found and named; right charges in any form must raise
+// nothing.
 #include "tokenizer/claims.h"
 
 #include <gmock/gmock.h>
@@ -28,7 +29,10 @@ const std::vector<std::string> kDocuments = {
 
 const Tokenizer& trained() {
   static const Tokenizer tokenizer = must(Tokenizer::from_data(
-      must(parse_model(test::train("The cat and the hat sat on the mat, one two three; (I II III) of it all, then more\n", 300), "a")).tokenizer));
+      must(parse_model(
+               test::train("The cat and the hat sat on the mat, one two three; (I II III) of it all, then more\n", 300),
+               "a"))
+          .tokenizer));
   return tokenizer;
 }
 
@@ -48,7 +52,8 @@ class Claims : public testing::Test {
     for (const std::uint32_t charge : charges_) bytes_ += charge;
   }
 
-  std::vector<ClaimFault> faults(const TextClaim& claim, const Tokenizer& tokenizer = trained(), const std::vector<std::string>& documents = kDocuments) const {
+  std::vector<ClaimFault> faults(const TextClaim& claim, const Tokenizer& tokenizer = trained(),
+                                 const std::vector<std::string>& documents = kDocuments) const {
     ClaimCheck check(tokenizer, claim);
     for (const std::string& document : documents) must(check.add(must(account_document(tokenizer, document))));
     return check.finish();
@@ -70,7 +75,8 @@ class Claims : public testing::Test {
     const auto& pieces = trained().data().pieces;
     for (std::size_t id = 0; id < pieces.size(); ++id) {
       const bool space = trained().bytes().leading_space[id];
-      text += std::to_string(id) + "\t" + pieces[id].piece + "\t" + std::to_string(charge(id) + (columns ? 0 : space)) + (columns ? std::string("\t") + (space ? "1" : "0") : "") + "\n";
+      text += std::to_string(id) + "\t" + pieces[id].piece + "\t" + std::to_string(charge(id) + (columns ? 0 : space)) +
+              (columns ? std::string("\t") + (space ? "1" : "0") : "") + "\n";
     }
     return text;
   }
@@ -98,7 +104,9 @@ class Claims : public testing::Test {
     return sum;
   }
   std::uint64_t spaces() const {
-    return total([](auto before, auto token) { return trained().bytes().leading_space[token] && !trained().bytes().boundary[before]; });
+    return total([](auto before, auto token) {
+      return trained().bytes().leading_space[token] && !trained().bytes().boundary[before];
+    });
   }
   std::uint64_t byte_pieces() const {
     return total([](auto, auto token) { return trained().data().pieces[token].type == 6; });
@@ -136,14 +144,29 @@ TEST_F(Claims, TablesThatChargeWronglyAreNamed) {
   const auto& pieces = trained().data().pieces;
   const auto space = [&](std::size_t id) { return trained().bytes().leading_space[id] != 0; };
   const auto byte = [&](std::size_t id) { return pieces[id].type == 6; };
-  struct Case { const char* id; std::function<std::uint32_t(std::size_t)> charge; std::int64_t bytes; };
-  for (const Case& c : {Case{"leading_space_twice", [&](std::size_t id) { return right(id) + space(id); }, static_cast<std::int64_t>(spaces())},
-                        Case{"byte_fallback_as_3", [&](std::size_t id) { return byte(id) ? 3 : right(id); }, static_cast<std::int64_t>(2 * byte_pieces())},
-                        Case{"byte_fallback_as_6", [&](std::size_t id) { return byte(id) ? 6 : right(id); }, static_cast<std::int64_t>(5 * byte_pieces())},
-                        Case{"byte_fallback_not_charged", [&](std::size_t id) { return byte(id) ? 0 : right(id); }, -static_cast<std::int64_t>(byte_pieces())},
-                        Case{"leading_space_as_mark", [&](std::size_t id) { return right(id) + (space(id) ? 2 : 0); }, static_cast<std::int64_t>(2 * spaces())},
-                        Case{"control_charged", [&](std::size_t id) { return pieces[id].type == 3 ? static_cast<std::uint32_t>(pieces[id].piece.size()) : right(id); }, 2 * 3},
-                        Case{"other_bytes", [&](std::size_t id) { return id == tokens_[1] ? right(id) + 7 : right(id); }, 7 * std::count(tokens_.begin(), tokens_.end(), tokens_[1])}}) {
+  struct Case {
+    const char* id;
+    std::function<std::uint32_t(std::size_t)> charge;
+    std::int64_t bytes;
+  };
+  for (const Case& c :
+       {Case{"leading_space_twice", [&](std::size_t id) { return right(id) + space(id); },
+             static_cast<std::int64_t>(spaces())},
+        Case{"byte_fallback_as_3", [&](std::size_t id) { return byte(id) ? 3 : right(id); },
+             static_cast<std::int64_t>(2 * byte_pieces())},
+        Case{"byte_fallback_as_6", [&](std::size_t id) { return byte(id) ? 6 : right(id); },
+             static_cast<std::int64_t>(5 * byte_pieces())},
+        Case{"byte_fallback_not_charged", [&](std::size_t id) { return byte(id) ? 0 : right(id); },
+             -static_cast<std::int64_t>(byte_pieces())},
+        Case{"leading_space_as_mark", [&](std::size_t id) { return right(id) + (space(id) ? 2 : 0); },
+             static_cast<std::int64_t>(2 * spaces())},
+        Case{"control_charged",
+             [&](std::size_t id) {
+               return pieces[id].type == 3 ? static_cast<std::uint32_t>(pieces[id].piece.size()) : right(id);
+             },
+             2 * 3},
+        Case{"other_bytes", [&](std::size_t id) { return id == tokens_[1] ? right(id) + 7 : right(id); },
+             7 * std::count(tokens_.begin(), tokens_.end(), tokens_[1])}}) {
     for (const bool columns : {true, false}) {
       const auto found = faults(read("t.tsv", table(columns, c.charge)));
       ASSERT_EQ(found.size(), 1u) << c.id << columns;
@@ -248,10 +271,12 @@ TEST_F(Claims, TokenizersThatCannotBeRightAreNamed) {
   data.pieces.erase(data.pieces.begin() + 4, data.pieces.begin() + 260);
   EXPECT_EQ(only(faults({}, must(Tokenizer::from_data(data)), {"a zz a"})), "unknown_pieces");
   // Sentinels: U+E001 stands for "the next letter is a capital".
-  const Tokenizer sentinels = must(Tokenizer::from_data(test::small_tokenizer({"a", "b", "\xe2\x96\x81", "\xee\x80\x81", "\xe2\x96\x81\xee\x80\x81"})));
-  const std::vector<std::string> marked = {"\xee\x80\x81"
-                                           "ab \xee\x80\x81"
-                                           "ba"};
+  const Tokenizer sentinels = must(Tokenizer::from_data(
+      test::small_tokenizer({"a", "b", "\xe2\x96\x81", "\xee\x80\x81", "\xe2\x96\x81\xee\x80\x81"})));
+  const std::vector<std::string> marked = {
+      "\xee\x80\x81"
+      "ab \xee\x80\x81"
+      "ba"};
   const auto charged = faults({}, sentinels, marked);
   EXPECT_EQ(only(charged), "sentinels_charged");
   EXPECT_EQ(charged[0].bytes, 6);
@@ -277,7 +302,8 @@ TEST_F(Claims, DamagedFilesAreRefused) {
     return status ? std::string() : status.error().message;
   };
   const std::string whole = table(true, [&](std::size_t id) { return right(id); });
-  EXPECT_THAT(refused("t.tsv", whole.substr(0, whole.size() / 2)), testing::AnyOf(HasSubstr("no row for"), HasSubstr("columns"), HasSubstr("whole number")));
+  EXPECT_THAT(refused("t.tsv", whole.substr(0, whole.size() / 2)),
+              testing::AnyOf(HasSubstr("no row for"), HasSubstr("columns"), HasSubstr("whole number")));
   EXPECT_THAT(refused("t.tsv", whole + "5\tx\t1\t0\n"), HasSubstr("second time"));
   EXPECT_THAT(refused("t.tsv", "id\tbytes\n99999\t1\n"), HasSubstr("none of the tokenizer's"));
   EXPECT_THAT(refused("t.tsv", "piece\tbytes\nxyzzy\t1\n"), HasSubstr("does not have"));
@@ -299,7 +325,8 @@ TEST_F(Claims, DamagedFilesAreRefused) {
     if (read_charges(path, trained(), claim)) (void)faults(claim);
     claim = {};
     auto tokens = read_token_shards(path);
-    if (!tokens || std::any_of(tokens->begin(), tokens->end(), [](auto token) { return token >= trained().vocab(); })) continue;
+    if (!tokens || std::any_of(tokens->begin(), tokens->end(), [](auto token) { return token >= trained().vocab(); }))
+      continue;
     claim.tokens = std::move(*tokens);
     (void)faults(claim);
   }
@@ -317,7 +344,8 @@ TEST(ClaimsOnRealText, CleanTokenizersRaiseNothing) {
       TextSource source = must(TextSource::open({path}));
       ClaimCheck check(tokenizer, {});
       TextDocument document;
-      for (int d = 0; d < 4 && must(source.next(document)); ++d) must(check.add(must(account_document(tokenizer, document.text))));
+      for (int d = 0; d < 4 && must(source.next(document)); ++d)
+        must(check.add(must(account_document(tokenizer, document.text))));
       const auto found = check.finish();
       EXPECT_TRUE(found.empty()) << name << " on " << text << ": " << found[0].id << ", " << found[0].evidence;
       EXPECT_GT(check.scored().bytes, 5000u);

@@ -1,7 +1,6 @@
 #include "tokenizer/shards/overlap.h"
 
 #include <gtest/gtest.h>
-
 #include <unistd.h>
 
 #include <random>
@@ -26,7 +25,8 @@ Documents random_documents(std::size_t count, std::size_t length, unsigned seed)
 
 class Overlap : public testing::Test {
  protected:
-  std::string write(const std::string& name, const Documents& documents, const std::string& tokenizer = std::string(64, 'a')) {
+  std::string write(const std::string& name, const Documents& documents,
+                    const std::string& tokenizer = std::string(64, 'a')) {
     ShardWriter::Options options;
     options.shard_tokens = 1000;  // documents and passages cross files
     options.tokenizer_sha256 = tokenizer;
@@ -103,7 +103,8 @@ TEST_F(Overlap, PassagesNeedOneTokenizer) {
 TEST_F(Overlap, DocumentsByManifest) {
   Documents train = random_documents(9, 50, 7), val = random_documents(4, 50, 8);
   train.push_back(val[1]);
-  const auto overlap = document_overlap(read_manifest(write("a", train)).value(), read_manifest(write("b", val)).value());
+  const auto overlap =
+      document_overlap(read_manifest(write("a", train)).value(), read_manifest(write("b", val)).value());
   EXPECT_EQ(overlap.documents_a, 10u);
   EXPECT_EQ(overlap.documents_b, 4u);
   EXPECT_EQ(overlap.shared_documents, 1u);
@@ -127,11 +128,12 @@ TEST_F(Overlap, ParagraphsOfTexts) {
   };
   const std::string a = paragraph("alpha"), b = paragraph("beta"), c = paragraph("gamma"), d = paragraph("delta");
   TextSource train = write_text("train.txt", {a + "\n\n" + b, "  " + c + "  ", "short\nlines"});
-  TextSource val = write_text("val.txt", {a + "\n\n" + b,                                          // the same
-                                          d + "\r\n" + c.substr(0, 5) + " \t" + c.substr(5) + "\n",  // half of it, other white space
-                                          d + "\n" + d + "\n" + b,                                   // a third
-                                          "short\nlines\n",                                         // too short to count
-                                          ""});
+  TextSource val =
+      write_text("val.txt", {a + "\n\n" + b,                                            // the same
+                             d + "\r\n" + c.substr(0, 5) + " \t" + c.substr(5) + "\n",  // half of it, other white space
+                             d + "\n" + d + "\n" + b,                                   // a third
+                             "short\nlines\n",                                          // too short to count
+                             ""});
   const auto overlap = text_overlap(train, val);
   ASSERT_TRUE(overlap) << overlap.error().message;
   EXPECT_EQ(overlap->documents_a, 3u);

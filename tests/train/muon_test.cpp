@@ -81,9 +81,8 @@ torch::Tensor low_rank(std::int64_t rows, std::int64_t columns, std::int64_t ran
 }
 
 TEST(Muon, GramFormIsTheSameFunction) {
-  for (const torch::Tensor& matrix :
-       {gaussian(96, 384, 5), gaussian(384, 96, 6), low_rank(96, 384, 8), gaussian(64, 64, 7),
-        gaussian(200, 500, 8), low_rank(500, 200, 8)})
+  for (const torch::Tensor& matrix : {gaussian(96, 384, 5), gaussian(384, 96, 6), low_rank(96, 384, 8),
+                                      gaussian(64, 64, 7), gaussian(200, 500, 8), low_rank(500, 200, 8)})
     for (const auto coefficients : {MuonCoefficients::quintic, MuonCoefficients::polar_express})
       for (const std::int64_t iterations : {1, 2, 3, 5, 7}) {
         const torch::Tensor exact = newton_schulz(matrix, {coefficients, iterations, torch::kFloat64, MuonForm::plain});

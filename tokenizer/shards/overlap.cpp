@@ -51,13 +51,15 @@ Overlap document_overlap(const ShardManifest& a, const ShardManifest& b) {
   return overlap;
 }
 
-void count_passages(Overlap& overlap, const std::vector<bool>& shared, const std::vector<std::vector<std::uint64_t>>& passages,
+void count_passages(Overlap& overlap, const std::vector<bool>& shared,
+                    const std::vector<std::vector<std::uint64_t>>& passages,
                     const std::unordered_set<std::uint64_t>& in_a) {
   for (std::size_t d = 0; d < shared.size(); ++d) {
     std::uint64_t found = 0, all = 0;
     if (d < passages.size()) {
       all = passages[d].size();
-      found = static_cast<std::uint64_t>(std::count_if(passages[d].begin(), passages[d].end(), [&](std::uint64_t hash) { return in_a.count(hash) > 0; }));
+      found = static_cast<std::uint64_t>(std::count_if(passages[d].begin(), passages[d].end(),
+                                                       [&](std::uint64_t hash) { return in_a.count(hash) > 0; }));
     }
     overlap.passages += all;
     overlap.shared_passages += found;

@@ -36,7 +36,8 @@ Result<Overlap> shard_overlap(const std::string& folder_a, const std::string& fo
 
 // Adds to `overlap`, which knows the shared documents, what the passages show. `shared[d]`: document d of B is in A;
 // `passages[d]`: hashes of its passages, none where it is; `in_a`: those of them that A has.
-void count_passages(Overlap& overlap, const std::vector<bool>& shared, const std::vector<std::vector<std::uint64_t>>& passages,
+void count_passages(Overlap& overlap, const std::vector<bool>& shared,
+                    const std::vector<std::vector<std::uint64_t>>& passages,
                     const std::unordered_set<std::uint64_t>& in_a);
 
 }  // namespace par5

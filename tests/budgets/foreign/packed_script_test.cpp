@@ -20,7 +20,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 const std::string kSource =
-    "import torch\nimport helper\n\ndef main():\n    # trains, then scores\n    print('val_bpb:1.2345', \"täxt\")\n\nif __name__ == '__main__':\n    main()\n";
+    "import torch\nimport helper\n\ndef main():\n    # trains, then scores\n    print('val_bpb:1.2345', "
+    "\"täxt\")\n\nif __name__ == '__main__':\n    main()\n";
 
 struct Folder {
   std::map<std::string, std::string> files;
@@ -52,7 +53,8 @@ std::string hex_text(std::string_view bytes) {
 
 TEST(PackedScript, EveryWrapperOpensToTheSameSource) {
   // An inner wrapper inside an outer one.
-  const std::string inner = "import lzma as L,base64 as B\nexec(L.decompress(B.b85decode(\"" + b85_text(raw_lzma2_bytes(kSource)) +
+  const std::string inner = "import lzma as L,base64 as B\nexec(L.decompress(B.b85decode(\"" +
+                            b85_text(raw_lzma2_bytes(kSource)) +
                             "\"),format=L.FORMAT_RAW,filters=[{\"id\":L.FILTER_LZMA2}]))\n";
   const std::string half = b85_text(xz_bytes(kSource));
   std::string reversed_source = base64_text(zlib_bytes(kSource));
@@ -62,12 +64,15 @@ TEST(PackedScript, EveryWrapperOpensToTheSameSource) {
       "import zlib, base64\nexec(zlib.decompress(base64.b64decode('" + base64_text(zlib_bytes(kSource)) + "')))\n",
       "from base64 import a85decode as d\nimport brotli\ncode = r\"\"\"" + a85_text(brotli_bytes(kSource)) +
           "\"\"\"\nexec(compile(brotli.decompress(d(code)).decode('utf-8'), '<packed>', 'exec'), globals())\n",
-      "import base64, lzma\nPARTS = (\n  \"" + half.substr(0, half.size() / 2) + "\"\n  \"" + half.substr(half.size() / 2) +
-          "\"\n)\n__wrapper_size__ = 17\nblob = base64.b85decode(PARTS)\nsource = lzma.decompress(blob)\nexec(source)\n",
+      "import base64, lzma\nPARTS = (\n  \"" + half.substr(0, half.size() / 2) + "\"\n  \"" +
+          half.substr(half.size() / 2) +
+          "\"\n)\n__wrapper_size__ = 17\nblob = base64.b85decode(PARTS)\nsource = "
+          "lzma.decompress(blob)\nexec(source)\n",
       "exec(__import__('zlib').decompress(bytes.fromhex('" + hex_text(zlib_bytes(kSource)) + "')).decode())",
       "import zlib as z, base64 as b;exec(z.decompress(b.b64decode(b'" + base64_text(zlib_bytes(inner)) + "')))\n",
       "import zlib, base64\nexec(zlib.decompress(base64.b64decode('" + reversed_source + "'[::-1])))\n",
-      "import zlib, base64\nexec(zlib.decompress(base64.b64decode(''.join(['" + base64_text(zlib_bytes(kSource)) + "', ''])), globals()))\n",
+      "import zlib, base64\nexec(zlib.decompress(base64.b64decode(''.join(['" + base64_text(zlib_bytes(kSource)) +
+          "', ''])), globals()))\n",
   };
   for (const std::string& wrapper : wrappers) {
     const OpenedScript script = opened(wrapper);
@@ -81,15 +86,19 @@ TEST(PackedScript, EveryWrapperOpensToTheSameSource) {
 
 TEST(PackedScript, StubsThatExecuteAFileAreFollowed) {
   const Folder folder{{{"train_gpt_decode.py", kSource}, {"lib/blob.bin", zlib_bytes(kSource)}}};
-  for (const char* stub : {"exec(open(__file__.replace(\"train_gpt.py\",\"train_gpt_decode.py\")).read())",
-                           "from pathlib import Path\nexec(Path(__file__).with_name('train_gpt_decode.py').read_text())",
-                           "from pathlib import Path\nexec((Path(__file__).resolve().parent / 'train_gpt_decode.py').read_text())",
-                           "import os\nexec(open(os.path.join(os.path.dirname(__file__), 'train_gpt_decode.py')).read())"}) {
+  for (const char* stub :
+       {"exec(open(__file__.replace(\"train_gpt.py\",\"train_gpt_decode.py\")).read())",
+        "from pathlib import Path\nexec(Path(__file__).with_name('train_gpt_decode.py').read_text())",
+        "from pathlib import Path\nexec((Path(__file__).resolve().parent / 'train_gpt_decode.py').read_text())",
+        "import os\nexec(open(os.path.join(os.path.dirname(__file__), 'train_gpt_decode.py')).read())"}) {
     const OpenedScript script = opened(stub, folder);
     EXPECT_EQ(script.source, kSource) << stub;
     EXPECT_THAT(script.files, ElementsAre("train_gpt_decode.py"));
   }
-  const OpenedScript blob = opened("import zlib\nwith open('lib/blob.bin', 'rb') as f:\n    pass\nexec(zlib.decompress(open('lib/blob.bin','rb').read()))", folder);
+  const OpenedScript blob = opened(
+      "import zlib\nwith open('lib/blob.bin', 'rb') as f:\n    "
+      "pass\nexec(zlib.decompress(open('lib/blob.bin','rb').read()))",
+      folder);
   EXPECT_EQ(blob.source, kSource);
   const OpenedScript missing = opened("exec(open('nowhere.py').read())", folder);
   ASSERT_EQ(missing.opaque.size(), 1u);
@@ -97,8 +106,10 @@ TEST(PackedScript, StubsThatExecuteAFileAreFollowed) {
 }
 
 TEST(PackedScript, WhatCannotBeFollowedIsSaidSo) {
-  for (const char* script : {"exec(input())", "import urllib.request as u\nexec(u.urlopen('http://x').read())", "exec(secret(b'abc'))", "exec(f'{x}')",
-                             "code = something()\nexec(code)", "a = 'x'\na = f(a)\nexec(a)", "eval(','.join(str(x) for x in y))", "exec('a' * 1000000000)"}) {
+  for (const char* script :
+       {"exec(input())", "import urllib.request as u\nexec(u.urlopen('http://x').read())", "exec(secret(b'abc'))",
+        "exec(f'{x}')", "code = something()\nexec(code)", "a = 'x'\na = f(a)\nexec(a)",
+        "eval(','.join(str(x) for x in y))", "exec('a' * 1000000000)"}) {
     const OpenedScript result = opened(script);
     EXPECT_EQ(result.opaque.size(), 1u) << script;
     EXPECT_THAT(result.layers, IsEmpty()) << script;
@@ -109,8 +120,9 @@ TEST(PackedScript, WhatCannotBeFollowedIsSaidSo) {
 
 TEST(PackedScript, BombsAreRefused) {
   const std::string zeros(70'000'000, '\0');
-  for (const std::string& script : {"import zlib, base64\nexec(zlib.decompress(base64.b64decode('" + base64_text(zlib_bytes(zeros)) + "')))",
-                                    "import lzma, base64\nexec(lzma.decompress(base64.b85decode('" + b85_text(xz_bytes(zeros, 0)) + "')))"}) {
+  for (const std::string& script :
+       {"import zlib, base64\nexec(zlib.decompress(base64.b64decode('" + base64_text(zlib_bytes(zeros)) + "')))",
+        "import lzma, base64\nexec(lzma.decompress(base64.b85decode('" + b85_text(xz_bytes(zeros, 0)) + "')))"}) {
     const OpenedScript result = opened(script);
     ASSERT_EQ(result.opaque.size(), 1u);
     EXPECT_THAT(result.opaque[0].why, HasSubstr("refused"));
@@ -120,18 +132,21 @@ TEST(PackedScript, BombsAreRefused) {
   EXPECT_EQ(bomb.error().code, ErrorCode::resource_limit);
   // A script that wraps itself again and again.
   std::string nested = "print(1)";
-  for (int i = 0; i < 12; ++i) nested = "import zlib,base64\nexec(zlib.decompress(base64.b64decode('" + base64_text(zlib_bytes(nested)) + "')))";
+  for (int i = 0; i < 12; ++i)
+    nested = "import zlib,base64\nexec(zlib.decompress(base64.b64decode('" + base64_text(zlib_bytes(nested)) + "')))";
   EXPECT_THAT(opened(nested).opaque[0].why, HasSubstr("nested too deeply"));
 }
 
 TEST(PackedScript, DamagedScriptsNeverCrash) {
-  const std::string good = "import lzma as L,base64 as B\nx = {'a': [1, 2], 'b': (3,)}\nexec(L.decompress(B.b85decode(\"" + b85_text(raw_lzma2_bytes(kSource)) +
-                           "\"),format=L.FORMAT_RAW,filters=[{\"id\":L.FILTER_LZMA2}]))\n";
+  const std::string good =
+      "import lzma as L,base64 as B\nx = {'a': [1, 2], 'b': (3,)}\nexec(L.decompress(B.b85decode(\"" +
+      b85_text(raw_lzma2_bytes(kSource)) + "\"),format=L.FORMAT_RAW,filters=[{\"id\":L.FILTER_LZMA2}]))\n";
   std::mt19937 generator(5);
   for (int i = 0; i < 3000; ++i) {
     std::string changed = good;
     if (i % 4 == 0) changed.resize(generator() % changed.size());
-    for (auto edits = 1 + generator() % 4; edits > 0 && !changed.empty(); --edits) changed[generator() % changed.size()] = static_cast<char>(generator());
+    for (auto edits = 1 + generator() % 4; edits > 0 && !changed.empty(); --edits)
+      changed[generator() % changed.size()] = static_cast<char>(generator());
     (void)open_script(changed, "train_gpt.py", Folder{}.reader());
   }
   std::string brackets = "exec(" + std::string(100'000, '(');
@@ -140,13 +155,17 @@ TEST(PackedScript, DamagedScriptsNeverCrash) {
 
 TEST(PythonSource, ImportsCallsAndStrings) {
   const auto tokens = python_tokens(
-      "import os, numpy as np, torch.distributed as dist  # comment\nfrom base64 import (b85decode as d,\n  b64encode)\nfrom . import helper\n"
-      "try:\n    import flash_attn\nexcept ImportError: pass\nnp.dot(a, b'\\x41', r'\\n')\nimport subprocess as sp\nsp.run(['wget', \"http://x\"], check=True)\nd('''multi\nline''')\n");
+      "import os, numpy as np, torch.distributed as dist  # comment\nfrom base64 import (b85decode as d,\n  "
+      "b64encode)\nfrom . import helper\n"
+      "try:\n    import flash_attn\nexcept ImportError: pass\nnp.dot(a, b'\\x41', r'\\n')\nimport subprocess as "
+      "sp\nsp.run(['wget', \"http://x\"], check=True)\nd('''multi\nline''')\n");
   ASSERT_TRUE(tokens) << to_string(tokens.error());
   std::vector<std::string> modules;
-  for (const PythonImport& import : python_imports(*tokens)) modules.push_back(import.module + (import.name.empty() ? "" : ":" + import.name) + ">" + import.alias);
-  EXPECT_THAT(modules, ElementsAre("os>os", "numpy>np", "torch.distributed>dist", "base64:b85decode>d", "base64:b64encode>b64encode", ".:helper>helper",
-                                   "flash_attn>flash_attn", "subprocess>sp"));
+  for (const PythonImport& import : python_imports(*tokens))
+    modules.push_back(import.module + (import.name.empty() ? "" : ":" + import.name) + ">" + import.alias);
+  EXPECT_THAT(modules,
+              ElementsAre("os>os", "numpy>np", "torch.distributed>dist", "base64:b85decode>d",
+                          "base64:b64encode>b64encode", ".:helper>helper", "flash_attn>flash_attn", "subprocess>sp"));
   const auto calls = python_calls(*tokens);
   ASSERT_EQ(calls.size(), 3u);
   EXPECT_EQ(calls[0].callee, "numpy.dot");
@@ -175,7 +194,8 @@ TEST(Decode, AgreesWithPython) {
 
 TEST(TextEncoding, EverythingBecomesUtf8) {
   EXPECT_EQ(to_utf8("\xef\xbb\xbfplain"), "plain");
-  const std::string little("\xff\xfev\0a\0l\0\xe4\0", 10), big("\xfe\xff\0v\0a\0l\0\xe4", 10), unmarked("v\0a\0l\0_\0b\0p\0b\0", 14);
+  const std::string little("\xff\xfev\0a\0l\0\xe4\0", 10), big("\xfe\xff\0v\0a\0l\0\xe4", 10),
+      unmarked("v\0a\0l\0_\0b\0p\0b\0", 14);
   EXPECT_EQ(to_utf8(little), "val\xc3\xa4");
   EXPECT_EQ(to_utf8(big), "val\xc3\xa4");
   EXPECT_EQ(to_utf8(unmarked), "val_bpb");

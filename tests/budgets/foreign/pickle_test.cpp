@@ -80,12 +80,16 @@ TEST(Pickle, DamageIsAnErrorWithAnOffset) {
     }
     for (int i = 0; i < 2000; ++i) {
       std::string changed = good;
-      for (auto edits = 1 + generator() % 3; edits > 0; --edits) changed[generator() % changed.size()] = static_cast<char>(generator());
+      for (auto edits = 1 + generator() % 3; edits > 0; --edits)
+        changed[generator() % changed.size()] = static_cast<char>(generator());
       const auto read = read_pickle(as_bytes(changed), "changed.pkl");
       if (read) (void)describe(*read, read->root, 6);
     }
   }
-  for (const char* text : {".", "0.", "e.", "R.", "\x93.", "u.", "h\x05.", "\x80\x09N.", "\xff.", "I12x\n.", "(K\x01" "d.", "X\xff\xff\xff\xff.", "o.", "(o."})
+  for (const char* text : {".", "0.", "e.", "R.", "\x93.", "u.", "h\x05.", "\x80\x09N.", "\xff.", "I12x\n.",
+                           "(K\x01"
+                           "d.",
+                           "X\xff\xff\xff\xff.", "o.", "(o."})
     EXPECT_FALSE(read_pickle(as_bytes(std::string_view(text)), "bad.pkl")) << text;
 }
 

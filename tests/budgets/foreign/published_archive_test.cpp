@@ -72,8 +72,10 @@ std::vector<float> expected(const Codes& codes, const std::vector<float>& scales
   std::vector<float> weights;
   for (std::size_t i = 0; i < codes.size(); ++i) {
     float sum = 0;
-    for (std::size_t k = i / group * group; k < (i / group + 1) * group; ++k) sum += static_cast<float>(std::abs(codes[k]));
-    weights.push_back(static_cast<float>(codes[i]) * (scales[i / group] / std::max(sum / static_cast<float>(group), 1e-8f)));
+    for (std::size_t k = i / group * group; k < (i / group + 1) * group; ++k)
+      sum += static_cast<float>(std::abs(codes[k]));
+    weights.push_back(static_cast<float>(codes[i]) *
+                      (scales[i / group] / std::max(sum / static_cast<float>(group), 1e-8f)));
   }
   return weights;
 }
@@ -87,16 +89,33 @@ PickleWriter& latin1(PickleWriter& pickle, const std::string& bytes) {
   std::string utf8;
   for (const char c : bytes) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x80) utf8 += c;
-    else (utf8 += static_cast<char>(0xc0 | byte >> 6)) += static_cast<char>(0x80 | (byte & 63));
+    if (byte < 0x80)
+      utf8 += c;
+    else
+      (utf8 += static_cast<char>(0xc0 | byte >> 6)) += static_cast<char>(0x80 | (byte & 63));
   }
   return pickle.global("_codecs", "encode").raw("(").string(utf8).string("latin1").raw("tR");
 }
-void common_fields(PickleWriter& pickle, std::int64_t rows, std::int64_t columns, std::int64_t padded, std::int64_t group) {
-  pickle.string("shape").raw("](").integer(rows).integer(columns).raw("e").string("padded_cols").integer(padded).string("group_size").integer(group);
+void common_fields(PickleWriter& pickle, std::int64_t rows, std::int64_t columns, std::int64_t padded,
+                   std::int64_t group) {
+  pickle.string("shape")
+      .raw("](")
+      .integer(rows)
+      .integer(columns)
+      .raw("e")
+      .string("padded_cols")
+      .integer(padded)
+      .string("group_size")
+      .integer(group);
 }
 void reference(PickleWriter& pickle, int index, int layout, std::int64_t rows, std::int64_t columns) {
-  pickle.raw("}(").string("_v2").string("__BULK_REF_V2__").string("idx").integer(index).string("layout").integer(layout);
+  pickle.raw("}(")
+      .string("_v2")
+      .string("__BULK_REF_V2__")
+      .string("idx")
+      .integer(index)
+      .string("layout")
+      .integer(layout);
   if (layout > 0) pickle.string("rows").integer(rows).string("cols").integer(columns).string("meta").raw("}");
   pickle.raw("u");
 }
@@ -114,9 +133,19 @@ struct Quinary {
   std::string archive;
   explicit Quinary(int method_of_v = 0) {
     for (int i = 0; i < 16; ++i) scales.push_back(round_to_half(0.01f * static_cast<float>(i + 1)));
-    const auto rows = [&](std::size_t first, std::size_t count) { return Codes(qkv.begin() + static_cast<std::ptrdiff_t>(first * 6), qkv.begin() + static_cast<std::ptrdiff_t>((first + count) * 6)); };
+    const auto rows = [&](std::size_t first, std::size_t count) {
+      return Codes(qkv.begin() + static_cast<std::ptrdiff_t>(first * 6),
+                   qkv.begin() + static_cast<std::ptrdiff_t>((first + count) * 6));
+    };
     PickleWriter pickle;
-    pickle.raw("}(").string("blocks.0.attn.c_qkv.weight").raw("}(").string("type").string("quinary").string("packed").string("__QKV_SPLIT__").raw("](");
+    pickle.raw("}(")
+        .string("blocks.0.attn.c_qkv.weight")
+        .raw("}(")
+        .string("type")
+        .string("quinary")
+        .string("packed")
+        .string("__QKV_SPLIT__")
+        .raw("](");
     reference(pickle, 0, 1, 6, 6);
     reference(pickle, 1, 2, 1, 6);
     reference(pickle, 2, 3, 1, 6);
@@ -126,18 +155,39 @@ struct Quinary {
     pickle.string("blocks.0.mlp.fc.weight").raw("}(").string("type").string("quinary").string("packed");
     reference(pickle, 3, 4, 4, 6);
     common_fields(pickle, 4, 5, 6, 6);  // 5 columns, padded to 6
-    pickle.string("scale_anchor").tensor("HalfStorage", "1", 1, 0, {}, {}).string("scale_step").tensor("HalfStorage", "2", 1, 0, {}, {});
-    pickle.string("scale_delta").tensor("ByteStorage", "3", 4, 0, {4}, {1}).string("scale_bits").integer(5).string("scale_n_groups").integer(4).raw("u");
+    pickle.string("scale_anchor")
+        .tensor("HalfStorage", "1", 1, 0, {}, {})
+        .string("scale_step")
+        .tensor("HalfStorage", "2", 1, 0, {}, {});
+    pickle.string("scale_delta")
+        .tensor("ByteStorage", "3", 4, 0, {4}, {1})
+        .string("scale_bits")
+        .integer(5)
+        .string("scale_n_groups")
+        .integer(4)
+        .raw("u");
     pickle.string("embed.weight").raw("}(").string("type").string("fp16").string("data");
     reference(pickle, 4, 0, 0, 0);
     pickle.raw("u");
-    pickle.string("vocab_bias").raw("}(").string("type").string("fp16").string("data").tensor("HalfStorage", "4", 2, 0, {2}, {1}).raw("u");
+    pickle.string("vocab_bias")
+        .raw("}(")
+        .string("type")
+        .string("fp16")
+        .string("data")
+        .tensor("HalfStorage", "4", 2, 0, {2}, {1})
+        .raw("u");
     pickle.string("odd").raw("}(").string("type").string("fp4").raw("u").raw("u");
-    const std::string metadata = torch_file(pickle.finish(), {{"0", halfs(scales)}, {"1", halfs({-5})}, {"2", halfs({0.25f})}, {"3", std::string("\x10\x11\x0f\x14")}, {"4", halfs({1, -2})}});
+    const std::string metadata = torch_file(pickle.finish(), {{"0", halfs(scales)},
+                                                              {"1", halfs({-5})},
+                                                              {"2", halfs({0.25f})},
+                                                              {"3", std::string("\x10\x11\x0f\x14")},
+                                                              {"4", halfs({1, -2})}});
     PickleWriter inner;
     inner.tensor("HalfStorage", "0", 4, 0, {2, 2}, {2, 1});
-    archive = per_stream(metadata, {{0, xz_bytes(base_bytes(rows(0, 6), 5, 3))}, {0, xz_bytes(base_bytes(transposed(rows(6, 1), 1, 6), 5, 3))},
-                                    {method_of_v, xz_bytes(quinary_planes(rows(7, 1)))}, {0, xz_bytes(quinary_planes(transposed(fc, 4, 6)))},
+    archive = per_stream(metadata, {{0, xz_bytes(base_bytes(rows(0, 6), 5, 3))},
+                                    {0, xz_bytes(base_bytes(transposed(rows(6, 1), 1, 6), 5, 3))},
+                                    {method_of_v, xz_bytes(quinary_planes(rows(7, 1)))},
+                                    {0, xz_bytes(quinary_planes(transposed(fc, 4, 6)))},
                                     {0, xz_bytes(torch_file(inner.finish(), {{"0", halfs({1, 2, 3, 4})}}))}});
   }
 };
@@ -153,7 +203,10 @@ TEST(PublishedArchive, QuinaryComesBack) {
   EXPECT_EQ(archive->tensors[0].name, "blocks.0.attn.c_qkv.weight");
   EXPECT_EQ(archive->tensors[0].shape, (Shape{8, 6}));
   EXPECT_EQ(*to_floats(archive->tensors[0].view()), expected(quinary.qkv, quinary.scales, 3));
-  std::vector<float> padded = expected(quinary.fc, {round_to_half(std::exp2(-5.0f)), round_to_half(std::exp2(-4.75f)), round_to_half(std::exp2(-5.25f)), round_to_half(std::exp2(-4.0f))}, 6);
+  std::vector<float> padded = expected(quinary.fc,
+                                       {round_to_half(std::exp2(-5.0f)), round_to_half(std::exp2(-4.75f)),
+                                        round_to_half(std::exp2(-5.25f)), round_to_half(std::exp2(-4.0f))},
+                                       6);
   std::vector<float> fc;
   for (std::size_t i = 0; i < padded.size(); ++i)
     if (i % 6 < 5) fc.push_back(padded[i]);
@@ -180,7 +233,12 @@ TEST(PublishedArchive, TernaryComesBack) {
   for (int i = 0; i < 8; ++i) scales.push_back(round_to_half(0.02f * static_cast<float>(i + 1)));
   for (const bool planes : {false, true}) {
     PickleWriter pickle;
-    pickle.raw("}(").string("w").raw("}(").string("type").string(planes ? "ternary_bitmask" : "ternary").string("packed");
+    pickle.raw("}(")
+        .string("w")
+        .raw("}(")
+        .string("type")
+        .string(planes ? "ternary_bitmask" : "ternary")
+        .string("packed");
     latin1(pickle, planes ? ternary_planes(codes) : base_bytes(codes, 3, 5));
     common_fields(pickle, 4, 6, 6, 3);
     pickle.string("scale").tensor("HalfStorage", "0", 8, 0, {8}, {1}).raw("uu");
@@ -218,7 +276,8 @@ TEST(PublishedArchive, DamageNeverCrashes) {
   for (int i = 0; i < 600; ++i) {
     std::string changed = good;
     if (i % 3 == 0) changed.resize(generator() % changed.size());
-    for (auto edits = generator() % 4; edits > 0 && !changed.empty(); --edits) changed[generator() % changed.size()] = static_cast<char>(generator());
+    for (auto edits = generator() % 4; edits > 0 && !changed.empty(); --edits)
+      changed[generator() % changed.size()] = static_cast<char>(generator());
     (void)import_archive(as_bytes(changed), "changed.ptz");
   }
 }

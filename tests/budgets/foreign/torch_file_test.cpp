@@ -27,7 +27,13 @@ std::string example() {
   pickle.string("w").tensor("FloatStorage", "0", 7, 1, {2, 3}, {3, 1});
   pickle.string("w_t").tensor("FloatStorage", "0", 7, 1, {3, 2}, {1, 3});
   pickle.string("half").tensor("BFloat16Storage", "1", 2, 0, {2}, {1});
-  pickle.raw("u").string("step").integer(7).string("list").raw("](").tensor("FloatStorage", "0", 7, 0, {}, {}).raw("eu");
+  pickle.raw("u")
+      .string("step")
+      .integer(7)
+      .string("list")
+      .raw("](")
+      .tensor("FloatStorage", "0", 7, 0, {}, {})
+      .raw("eu");
   return torch_file(pickle.finish(), {{"0", floats({9, 0, 1, 2, 3, 4, 5})}, {"1", std::string("\x80\x3f\x00\x40", 4)}});
 }
 
@@ -50,9 +56,13 @@ TEST(TorchFile, TensorsAreViewsOfTheirStorages) {
 }
 
 TEST(TorchFile, TensorsOutsideTheirStorageAreNotRead) {
-  struct Case { std::int64_t offset; std::vector<std::int64_t> shape, strides; };
-  for (const Case& c : {Case{1, {2, 2}, {2, 1}}, Case{0, {5}, {1}}, Case{-1, {1}, {1}}, Case{0, {2}, {4}}, Case{0, {-1}, {1}}, Case{0, {2}, {-1}},
-                        Case{0, {1LL << 40, 1LL << 40}, {0, 0}}, Case{0, {1LL << 62}, {1LL << 62}}, Case{4, {1}, {1}}}) {
+  struct Case {
+    std::int64_t offset;
+    std::vector<std::int64_t> shape, strides;
+  };
+  for (const Case& c : {Case{1, {2, 2}, {2, 1}}, Case{0, {5}, {1}}, Case{-1, {1}, {1}}, Case{0, {2}, {4}},
+                        Case{0, {-1}, {1}}, Case{0, {2}, {-1}}, Case{0, {1LL << 40, 1LL << 40}, {0, 0}},
+                        Case{0, {1LL << 62}, {1LL << 62}}, Case{4, {1}, {1}}}) {
     PickleWriter pickle;
     pickle.raw("}(").string("w").tensor("FloatStorage", "0", 4, c.offset, c.shape, c.strides).raw("u");
     const std::string bytes = torch_file(pickle.finish(), {{"0", floats({1, 2, 3, 4})}});
@@ -65,7 +75,15 @@ TEST(TorchFile, TensorsOutsideTheirStorageAreNotRead) {
 
 TEST(TorchFile, HostilePicklesInsideAreListed) {
   PickleWriter pickle;
-  pickle.raw("}(").string("w").tensor("FloatStorage", "0", 1, 0, {1}, {1}).string("x").global("os", "system").raw("(").string("id").raw("tR").raw("u");
+  pickle.raw("}(")
+      .string("w")
+      .tensor("FloatStorage", "0", 1, 0, {1}, {1})
+      .string("x")
+      .global("os", "system")
+      .raw("(")
+      .string("id")
+      .raw("tR")
+      .raw("u");
   const std::string bytes = torch_file(pickle.finish(), {{"0", floats({1})}});
   const auto file = read_torch_file(as_bytes(bytes), "model.pt");
   ASSERT_TRUE(file) << to_string(file.error());
@@ -79,7 +97,8 @@ TEST(TorchFile, DamagedFilesNeverCrash) {
   for (int i = 0; i < 3000; ++i) {
     std::string changed = good;
     if (i % 3 == 0) changed.resize(generator() % changed.size());
-    for (auto edits = generator() % 4; edits > 0 && !changed.empty(); --edits) changed[generator() % changed.size()] = static_cast<char>(generator());
+    for (auto edits = generator() % 4; edits > 0 && !changed.empty(); --edits)
+      changed[generator() % changed.size()] = static_cast<char>(generator());
     const auto file = read_torch_file(as_bytes(changed), "changed.pt");
     if (!file) continue;
     for (const TorchTensor& tensor : file->tensors) (void)tensor.copy();

@@ -40,19 +40,23 @@ TEST(PrintedNumber, KeepsItsDigits) {
 }
 
 TEST(TolerantJson, RepairsWhatPeopleWrite) {
-  for (const std::string& text : {std::string("{\"a\": [1, 2]}"), std::string("\xef\xbb\xbf{\"a\": [1, 2]}"), utf16("{\"a\": [1, 2]}")}) {
+  for (const std::string& text :
+       {std::string("{\"a\": [1, 2]}"), std::string("\xef\xbb\xbf{\"a\": [1, 2]}"), utf16("{\"a\": [1, 2]}")}) {
     const auto read = read_tolerant_json(text, "x.json");
     ASSERT_TRUE(read) << to_string(read.error());
     EXPECT_TRUE(read->strict);
     EXPECT_EQ(read->value["a"][1], 2);
   }
-  const auto repaired = read_tolerant_json("{\n  // comment\n  \"a\": [1, 2,], # another\n  \"b\": True, \"c\": NaN, \"url\": \"http://x, }\",\n}", "x.json");
+  const auto repaired = read_tolerant_json(
+      "{\n  // comment\n  \"a\": [1, 2,], # another\n  \"b\": True, \"c\": NaN, \"url\": \"http://x, }\",\n}",
+      "x.json");
   ASSERT_TRUE(repaired) << to_string(repaired.error());
   EXPECT_FALSE(repaired->strict);
   EXPECT_EQ(repaired->value["b"], true);
   EXPECT_TRUE(repaired->value["c"].is_null());
   EXPECT_EQ(repaired->value["url"], "http://x, }");
-  for (const char* text : {"", "{", "{\"a\": }", "<<<<<<< HEAD\n{}", "{\"a\": 1}{"}) EXPECT_FALSE(read_tolerant_json(text, "x.json")) << text;
+  for (const char* text : {"", "{", "{\"a\": }", "<<<<<<< HEAD\n{}", "{\"a\": 1}{"})
+    EXPECT_FALSE(read_tolerant_json(text, "x.json")) << text;
   EXPECT_FALSE(read_tolerant_json(std::string(100'000, '['), "deep.json"));
 }
 
@@ -63,17 +67,27 @@ SubmissionJson submission(const std::string& text) {
 }
 
 TEST(SubmissionJson, ManySpellingsOfTheSameFacts) {
-  struct Case { const char* text; double bpb, total; std::size_t seeds; };
-  for (const Case& c : {
-           Case{R"({"val_bpb": 1.1384, "bytes_total": 15724839})", 1.1384, 15724839, 0},
-           Case{R"({"val_bpb": "1.1384", "bytes_total": "15,724,839"})", 1.1384, 15724839, 0},
-           Case{R"({"mean_val_bpb": 1.1384, "artifact_bytes": 15724839, "seed_results": {"42": {"val_bpb": 1.1}, "7": {"val_bpb": 1.2}}})", 1.1384, 15724839, 2},
-           Case{R"({"val_bpb": 1.1384, "artifact_size_bytes": 15724839, "seeds": [42, 0], "seed_scores": [1.1, 1.2]})", 1.1384, 15724839, 2},
-           Case{R"({"results": {"val_bpb": 1.1384, "total_bytes": 15724839}, "seeds": [{"seed": 1, "val_bpb": 1.1}]})", 1.1384, 15724839, 1},
-           Case{R"({"baseline": {"val_bpb": 1.3}, "val-bpb": 1.1384, "Artifact Bytes": 15724839})", 1.1384, 15724839, 0},
-           Case{R"({"val_bpb": 1.1384, "size": "15.724839 MB", "val_bpb_by_seed": {"seed42": 1.1, "seed43": 1.2}})", 1.1384, 15724839, 2},
-           Case{R"({"val_bpb": 1.1384, "compliance": {"artifact_bytes_max": 15724839}})", 1.1384, 15724839, 0},
-       }) {
+  struct Case {
+    const char* text;
+    double bpb, total;
+    std::size_t seeds;
+  };
+  for (
+      const Case& c : {
+          Case{R"({"val_bpb": 1.1384, "bytes_total": 15724839})", 1.1384, 15724839, 0},
+          Case{R"({"val_bpb": "1.1384", "bytes_total": "15,724,839"})", 1.1384, 15724839, 0},
+          Case{
+              R"({"mean_val_bpb": 1.1384, "artifact_bytes": 15724839, "seed_results": {"42": {"val_bpb": 1.1}, "7": {"val_bpb": 1.2}}})",
+              1.1384, 15724839, 2},
+          Case{R"({"val_bpb": 1.1384, "artifact_size_bytes": 15724839, "seeds": [42, 0], "seed_scores": [1.1, 1.2]})",
+               1.1384, 15724839, 2},
+          Case{R"({"results": {"val_bpb": 1.1384, "total_bytes": 15724839}, "seeds": [{"seed": 1, "val_bpb": 1.1}]})",
+               1.1384, 15724839, 1},
+          Case{R"({"baseline": {"val_bpb": 1.3}, "val-bpb": 1.1384, "Artifact Bytes": 15724839})", 1.1384, 15724839, 0},
+          Case{R"({"val_bpb": 1.1384, "size": "15.724839 MB", "val_bpb_by_seed": {"seed42": 1.1, "seed43": 1.2}})",
+               1.1384, 15724839, 2},
+          Case{R"({"val_bpb": 1.1384, "compliance": {"artifact_bytes_max": 15724839}})", 1.1384, 15724839, 0},
+      }) {
     const SubmissionJson read = submission(c.text);
     ASSERT_TRUE(read.bpb) << c.text;
     EXPECT_DOUBLE_EQ(read.bpb->value.value, c.bpb) << c.text;
@@ -84,7 +98,8 @@ TEST(SubmissionJson, ManySpellingsOfTheSameFacts) {
 }
 
 TEST(SubmissionJson, FactsKnowTheirKeys) {
-  const SubmissionJson read = submission(R"({"name": "N", "github_id": "g", "track": "10min", "seed_results": {"42": {"val_bpb": 1.13810, "artifact_bytes": 5,
+  const SubmissionJson read = submission(
+      R"({"name": "N", "github_id": "g", "track": "10min", "seed_results": {"42": {"val_bpb": 1.13810, "artifact_bytes": 5,
       "train_time_ms": 599124, "eval_time_s": 213.6, "eval_tokens": 37146624, "eval_bytes": 151078879}}, "train_seconds": "599.1 s", "eval_seconds": "10 min"})");
   EXPECT_EQ(read.name->value, "N");
   EXPECT_EQ(read.track->value, "10min");
@@ -107,7 +122,8 @@ const std::string kLog =
     "step:1000/10000 loss:3.8235 t:76844ms\n"
     "step:7800/10000 val_loss:3.2656 val_bpb:1.1584 train_time:599124ms eval_tokens:37146624 eval_bytes:151078879\n"
     "stopping_early: wallclock_cap train_time:599124ms step:7800/10000\n"
-    "Serialized model int8+zlib: 15815847 bytes (payload:17178912)\nCode size: 47642 bytes\nTotal submission size int8+zlib: 15863489 bytes\n"
+    "Serialized model int8+zlib: 15815847 bytes (payload:17178912)\nCode size: 47642 bytes\nTotal submission size "
+    "int8+zlib: 15863489 bytes\n"
     "budget:15714938/16000000 (15.71/16.00MB) FITS\n"
     "ttt chunk:1/1134 bpb:1.2 time:1.0s\n"
     "ttt_eval val_loss:3.2083 val_bpb:1.1381 time:213616ms eval_tokens:37146624 eval_bytes:151078879\n";
@@ -145,9 +161,13 @@ TEST(RunLog, ReadsScoresTimesAndSizes) {
 }
 
 TEST(RunLog, OtherDialects) {
-  const RunLog log = read_run_log("[2026-04-05 10:00:00,123] INFO - 4988/20000 val_loss: 2.8177 val_bpb: 1.0908\nstopping_early: wallclock_cap train_time: 588138ms step: 4988/20000\n"
-                                  "500/20000 train_loss: 3.3363 train_time: 9.9m tok/s: 7727074\nCode size (uncompressed): 151766 bytes\nquantized_ttt_phased val_loss:2.32449303 val_bpb:1.06220261 eval_time:479589ms\n"
-                                  "total_eval_time:480.1s\n", "a.log");
+  const RunLog log = read_run_log(
+      "[2026-04-05 10:00:00,123] INFO - 4988/20000 val_loss: 2.8177 val_bpb: 1.0908\nstopping_early: wallclock_cap "
+      "train_time: 588138ms step: 4988/20000\n"
+      "500/20000 train_loss: 3.3363 train_time: 9.9m tok/s: 7727074\nCode size (uncompressed): 151766 "
+      "bytes\nquantized_ttt_phased val_loss:2.32449303 val_bpb:1.06220261 eval_time:479589ms\n"
+      "total_eval_time:480.1s\n",
+      "a.log");
   EXPECT_EQ(log.evaluations[0].step, 4988);
   EXPECT_EQ(log.evaluations[0].last_step, 20000);
   EXPECT_DOUBLE_EQ(log.train_seconds->value, 588.138) << "the stop line is the clock's word";
@@ -161,7 +181,8 @@ TEST(RunLog, NoiseNeverCrashes) {
   for (int i = 0; i < 2000; ++i) {
     std::string changed = kLog;
     if (i % 3 == 0) changed.resize(generator() % changed.size());
-    for (auto edits = generator() % 8; edits > 0 && !changed.empty(); --edits) changed[generator() % changed.size()] = static_cast<char>(generator());
+    for (auto edits = generator() % 8; edits > 0 && !changed.empty(); --edits)
+      changed[generator() % changed.size()] = static_cast<char>(generator());
     (void)read_run_log(changed, "x.log");
     (void)read_submission_json(changed, "x.json");
   }
@@ -170,7 +191,9 @@ TEST(RunLog, NoiseNeverCrashes) {
 TEST(RecordFolder, SortsItsFiles) {
   const auto folder = TemporaryFolder::create();
   ASSERT_TRUE(folder);
-  const auto put = [&](const std::string& name, const std::string& text) { ASSERT_TRUE(write_file(join_path(folder->path(), name), text, Overwrite::yes)); };
+  const auto put = [&](const std::string& name, const std::string& text) {
+    ASSERT_TRUE(write_file(join_path(folder->path(), name), text, Overwrite::yes));
+  };
   put("README.md", "hello");
   put("submission.json", "{\"val_bpb\": 1.1,}");
   put("train_gpt.py", "print(1)");

@@ -29,9 +29,10 @@ Row random_row(std::mt19937_64& random) {
     row.frequencies.push_back(1 + (random() & ((std::uint64_t{1} << bits) - 1)) * (random() % 4 == 0));
   if (random() % 3 == 0) row.frequencies[random() % vocab] = std::uint64_t{1} << 48;
   row.total = std::accumulate(row.frequencies.begin(), row.frequencies.end(), std::uint64_t{0});
-  row.token = random() % 2 == 0 ? random() % vocab
-                                : static_cast<std::size_t>(std::max_element(row.frequencies.begin(), row.frequencies.end()) -
-                                                           row.frequencies.begin());
+  row.token = random() % 2 == 0
+                  ? random() % vocab
+                  : static_cast<std::size_t>(std::max_element(row.frequencies.begin(), row.frequencies.end()) -
+                                             row.frequencies.begin());
   return row;
 }
 

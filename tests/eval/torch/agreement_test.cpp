@@ -45,8 +45,13 @@ TEST(Agreement, EightDigitsWhateverTheBatchTheThreadsAndInterruptions) {
         const double scale = std::pow(10.0, std::ceil(std::log10(*first)));  // of the first digit
         EXPECT_NEAR(row->bpb(), *first, 0.5e-8 * scale) << mode_name({kind}) << " " << threads << " " << batch;
 
-        options.ledger = LedgerOptions{join_path(folder->path(), mode_name({kind}) + std::to_string(threads * 100 + batch)),
-                                       std::string(64, 'a'), 1, false, Overwrite::no, 1e9};
+        options.ledger =
+            LedgerOptions{join_path(folder->path(), mode_name({kind}) + std::to_string(threads * 100 + batch)),
+                          std::string(64, 'a'),
+                          1,
+                          false,
+                          Overwrite::no,
+                          1e9};
         MortalScorer mortal(*scorer, 3);
         EXPECT_FALSE(run_mode(data, {kind}, options, mortal, nullptr));
         options.ledger->resume = true;
@@ -73,8 +78,8 @@ TEST(Agreement, WindowsLongerThanTrainedAreScored) {
   const std::vector<Window> plan = *sliding_plan(120, 48, 20);
   for (const Window& window : plan)
     for (std::int64_t t = window.first_target(); t < window.end_target(); ++t) {
-      const auto logs = distribution(*scorer, tokens.subspan(static_cast<std::size_t>(window.start),
-                                                             static_cast<std::size_t>(t - window.start)));
+      const auto logs = distribution(
+          *scorer, tokens.subspan(static_cast<std::size_t>(window.start), static_cast<std::size_t>(t - window.start)));
       EXPECT_NEAR(row->target_nats(t), -logs[tokens[static_cast<std::size_t>(t)]], 1e-5);
     }
 }

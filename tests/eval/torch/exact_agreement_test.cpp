@@ -1,4 +1,5 @@
-// The exact engine's learner against LibTorch's: the same kinds, windows and steps, scores that differ by rounding only.
+// The exact engine's learner against LibTorch's: the same kinds, windows and steps, scores that differ by rounding
+// only.
 #include <gtest/gtest.h>
 
 #include "eval/engine_scorer.h"

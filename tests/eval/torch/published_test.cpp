@@ -199,8 +199,8 @@ TEST_F(Published, LongLearningHelpsOnTheWholeVal) {
   const ScoreRow learning = score(stored, all, {ModeKind::ttt_model}, false, 512);
   const auto paired = paired_difference(learning.target_units, still.target_units, all);
   ASSERT_TRUE(paired);
-  std::printf("whole val, ttt:model in disjoint windows: %.8f, without learning %.8f, %.6f [%.6f, %.6f]\n", learning.bpb(),
-              still.bpb(), paired->bpb, paired->low, paired->high);
+  std::printf("whole val, ttt:model in disjoint windows: %.8f, without learning %.8f, %.6f [%.6f, %.6f]\n",
+              learning.bpb(), still.bpb(), paired->bpb, paired->low, paired->high);
   EXPECT_LT(paired->bpb, -0.010);
   EXPECT_LT(paired->high, 0);
 }

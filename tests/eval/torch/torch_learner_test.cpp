@@ -46,7 +46,6 @@ struct Reference {
   Network network;
 };
 
-
 double norm_of(const std::vector<torch::Tensor>& tensors) {
   double squares = 0;
   for (const torch::Tensor& tensor : tensors) squares += tensor.to(torch::kFloat64).square().sum().item<double>();
@@ -129,7 +128,8 @@ TEST(TorchLearner, ByDefaultTheEmbeddingLearns) {
   for (std::size_t i = 0; i < untouched.network.weights().size(); ++i) {
     const std::string& name = untouched.network.weights()[i].spec.name;
     const bool embedding = name == "tok_emb.weight" || name.starts_with("embed_proj");
-    EXPECT_NE(torch::equal(scorer->network().weights()[i].effective, untouched.network.weights()[i].effective), embedding)
+    EXPECT_NE(torch::equal(scorer->network().weights()[i].effective, untouched.network.weights()[i].effective),
+              embedding)
         << name;
   }
 }

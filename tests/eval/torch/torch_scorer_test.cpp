@@ -28,8 +28,7 @@ TEST(TorchScorer, EveryModeAgreesWithOneWindowPerTarget) {
         for (std::int64_t t = window.first_target(); t < window.end_target(); ++t) {
           const auto logs = distribution(*scorer, tokens.subspan(static_cast<std::size_t>(window.start),
                                                                  static_cast<std::size_t>(t - window.start)));
-          EXPECT_NEAR(row->target_nats(t), -logs[tokens[static_cast<std::size_t>(t)]],
-                      1e-5);
+          EXPECT_NEAR(row->target_nats(t), -logs[tokens[static_cast<std::size_t>(t)]], 1e-5);
         }
     }
 }
