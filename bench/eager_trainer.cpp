@@ -22,11 +22,21 @@ torch::Tensor straight_through(const torch::Tensor& value, const torch::Tensor& 
 
 }  // namespace
 
-torch::Tensor eager_quantized(const torch::Tensor& weight, const QuantizerConfig& quantizer) {
-  const double most = static_cast<double>(max_code(quantizer.grid));
-  const torch::Tensor groups = weight.reshape({-1, quantizer.group});
-  const torch::Tensor scale = groups.abs().mean(-1, true).clamp_min(0x1p-24).to(torch::kHalf).to(torch::kFloat32);
-  return ((groups / scale).round().clamp(-most, most) * scale).view_as(weight);
+torch::Tensor eager_stored(const TensorSpec& spec, const torch::Tensor& value, const QuantizerConfig& quantizer) {
+  const torch::Tensor detached = value.detach();
+  switch (spec.storage) {
+    case Storage::quantized: {
+      const double most = static_cast<double>(max_code(quantizer.grid));
+      const torch::Tensor groups = detached.reshape({-1, quantizer.group});
+      const torch::Tensor scale = groups.abs().mean(-1, true).clamp_min(0x1p-24).to(torch::kHalf).to(torch::kFloat32);
+      return straight_through(value, ((groups / scale).round().clamp(-most, most) * scale).view_as(value));
+    }
+    case Storage::fp8:
+      return straight_through(value, detached.to(torch::kFloat8_e4m3fn).to(torch::kFloat32));
+    case Storage::fp16:
+      break;
+  }
+  return straight_through(value, detached.to(torch::kHalf).to(torch::kFloat32));
 }
 
 EagerLoss eager_loss(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
@@ -54,7 +64,8 @@ void eager_muon(torch::Tensor value, const torch::Tensor& gradient, torch::Tenso
     x = 3.4445 * x + b.mm(x);
   }
   if (tall) x = x.t();
-  const double scale = std::sqrt(std::max(1.0, static_cast<double>(value.size(0)) / static_cast<double>(value.size(1))));
+  const double scale =
+      std::sqrt(std::max(1.0, static_cast<double>(value.size(0)) / static_cast<double>(value.size(1))));
   value.add_(x.to(torch::kFloat32), -optimizer.muon_lr * scale);
 }
 
@@ -68,16 +79,7 @@ EagerTrainer::EagerTrainer(const Config& config, const LatentWeights& initial, b
 
 torch::Tensor EagerTrainer::stored(const std::string& name) const {
   const Parameter& parameter = parameters_.at(name);
-  const torch::Tensor& value = parameter.value;
-  switch (parameter.spec.storage) {
-    case Storage::quantized:
-      return straight_through(value, eager_quantized(value.detach(), config_.quantizer));
-    case Storage::fp8:
-      return straight_through(value, value.detach().to(torch::kFloat8_e4m3fn).to(torch::kFloat32));
-    case Storage::fp16:
-      break;
-  }
-  return straight_through(value, value.detach().to(torch::kHalf).to(torch::kFloat32));
+  return eager_stored(parameter.spec, parameter.value, config_.quantizer);
 }
 
 torch::Tensor EagerTrainer::attention(const std::string& block, const torch::Tensor& normed, std::int64_t batch,
@@ -95,8 +97,8 @@ torch::Tensor EagerTrainer::attention(const std::string& block, const torch::Ten
   const torch::Tensor q = rotate(rms(heads_of(parts[0]))) * stored(block + "attn.q_gain").unsqueeze(-1);
   const torch::Tensor k = rotate(rms(heads_of(parts[1])));
   const auto cast = [&](const torch::Tensor& x) { return x.to(qkv.scalar_type()).transpose(1, 2); };
-  const torch::Tensor mixed =
-      at::scaled_dot_product_attention(cast(q), cast(k), cast(heads_of(parts[2])), std::nullopt, 0.0, true, std::nullopt, true);
+  const torch::Tensor mixed = at::scaled_dot_product_attention(cast(q), cast(k), cast(heads_of(parts[2])), std::nullopt,
+                                                               0.0, true, std::nullopt, true);
   const torch::Tensor rows = mixed.transpose(1, 2).reshape({batch * length, model.heads * head});
   return at::linear(rms(rows), stored(block + "attn.proj.weight"));
 }
@@ -148,7 +150,8 @@ void EagerTrainer::update() {
       } else {
         parameter.first.mul_(optimizer.adam_beta1).add_(gradient, 1 - optimizer.adam_beta1);
         parameter.second.mul_(optimizer.adam_beta2).addcmul_(gradient, gradient, 1 - optimizer.adam_beta2);
-        const double first = 1 - std::pow(optimizer.adam_beta1, steps_), second = 1 - std::pow(optimizer.adam_beta2, steps_);
+        const double first = 1 - std::pow(optimizer.adam_beta1, steps_),
+                     second = 1 - std::pow(optimizer.adam_beta2, steps_);
         const torch::Tensor root = (parameter.second / second).sqrt() + optimizer.adam_epsilon;
         parameter.value.detach().addcdiv_(parameter.first / first, root, -group.learning_rate);
       }

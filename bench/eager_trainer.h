@@ -20,8 +20,9 @@ struct EagerLoss {
 EagerLoss eager_loss(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
                      const torch::Tensor& targets, const ModelConfig& model, double z_loss);
 
-// Quantised weights code · scale (absmean grids, scales in fp16).
-torch::Tensor eager_quantized(const torch::Tensor& weight, const QuantizerConfig& quantizer);
+// What the forward pass computes with: the value as it is stored (code · scale of an absmean grid with scales in fp16,
+// fp8, or fp16), its gradient straight through.
+torch::Tensor eager_stored(const TensorSpec& spec, const torch::Tensor& value, const QuantizerConfig& quantizer);
 
 // One step of Muon: the plain iteration, in `type`, one matrix after the other.
 void eager_muon(torch::Tensor value, const torch::Tensor& gradient, torch::Tensor momentum_buffer,
@@ -41,10 +42,10 @@ class EagerTrainer {
     torch::Tensor first, second;
   };
   const torch::Tensor& value(const std::string& name) const { return parameters_.at(name).value; }
-  // What the forward pass computes with: stored values, gradients straight through.
   torch::Tensor stored(const std::string& name) const;
   EagerLoss forward(const torch::Tensor& tokens, const torch::Tensor& targets);
-  torch::Tensor attention(const std::string& block, const torch::Tensor& normed, std::int64_t batch, std::int64_t length);
+  torch::Tensor attention(const std::string& block, const torch::Tensor& normed, std::int64_t batch,
+                          std::int64_t length);
   void update();
 
   Config config_;

@@ -20,6 +20,7 @@
 #include "bench/figures.h"
 #include "model/attention.h"
 #include "model/head.h"
+#include "model/integer_kernels.h"
 #include "model/product_rate.h"
 #include "model/runtime.h"
 #include "train/optimizer.h"
@@ -76,13 +77,14 @@ torch::Tensor tokens_of_step(std::int64_t step, std::int64_t vocab) {
 
 class Par5Trainer {
  public:
-  Par5Trainer(const Config& config, LatentWeights initial, torch::ScalarType type)
+  Par5Trainer(const Config& config, LatentWeights initial, torch::ScalarType type, bool integers)
       : config_(config),
         latent_(std::move(initial)),
         network_(config.model, torch::kCPU, type),
         optimizer_(specs(), optimizer_of(config, type), type, torch::kCPU) {
     network_.require_gradients(true, true);
     network_.set_training(true);
+    if (integers) network_.set_integer_products(integer_products(config.quantizer));
   }
   double step(const torch::Tensor& tokens, const torch::Tensor& targets) {
     if (const Status status = latent_.refresh(network_); !status) throw std::runtime_error(status.error().message);
@@ -129,7 +131,7 @@ struct Answer {
 
 struct Flavour {
   std::string name;
-  std::string form;  // "eager", "par5"
+  std::string form;  // "eager", "par5", "par5 int8"
   torch::ScalarType type = torch::kFloat32;
   bool tuned_malloc = true;
 };
@@ -159,7 +161,7 @@ template <class Work>
     bench::EagerTrainer trainer(config, initial_weights(config), flavour.type == torch::kBFloat16);
     serve(trainer);
   } else {
-    Par5Trainer trainer(config, initial_weights(config), flavour.type);
+    Par5Trainer trainer(config, initial_weights(config), flavour.type, flavour.form == "par5 int8");
     serve(trainer);
   }
   ::_exit(0);
@@ -289,6 +291,8 @@ bool measure_steps(const std::string& network, int rounds, bool with_curve, benc
                                    {"eager bfloat16 autocast, tuned malloc", "eager", torch::kBFloat16, true},
                                    {"par5", "par5", type, true}};
   if (narrow) flavours.push_back({"par5 in float32", "par5", torch::kFloat32, true});
+  const std::size_t integers = flavours.size();
+  if (kernels::has_fast_integer_products()) flavours.push_back({"par5 int8", "par5 int8", torch::kFloat32, true});
   std::vector<std::unique_ptr<Child>> children;
   for (const Flavour& flavour : flavours) children.push_back(std::make_unique<Child>(flavour, network));
   if (!take_turns(children, rounds)) return false;
@@ -306,13 +310,18 @@ bool measure_steps(const std::string& network, int rounds, bool with_curve, benc
     std::optional<double> must, aim;
   };
   const Bound bounds[4] = {{small ? 5.0 : 4.0, {}}, {}, {}, {small ? 2.0 : 1.6, small ? 2.8 : 1.9}};
-  for (std::size_t i = 0; i < 4; ++i)
-    figures.add(ratio("train.1", flavours[i].name + " / par5" + size, children[i]->seconds(), ours, bounds[i].must,
-                      bounds[i].aim));
+  for (std::size_t i = 0; i < 4; ++i) {
+    figures.add(ratio("train.1", flavours[i].name + " / par5 in " + used + size, children[i]->seconds(), ours,
+                      bounds[i].must, bounds[i].aim));
+    if (integers < children.size())
+      figures.add(ratio("train.1", flavours[i].name + " / par5 in int8" + size, children[i]->seconds(),
+                        children[integers]->seconds(), bounds[i].must, bounds[i].aim));
+  }
   std::vector<TensorSpec> specs = tensor_specs(config.model);
   const double tokens = static_cast<double>(kBatch * kLength);
   const double flops =
-      pass_flops(config.model, kBatch * kLength, kLength) + orthogonalization_flops(specs, optimizer_of(config, type));
+      pass_flops(config.model, kBatch * kLength, kLength, static_cast<double>(config.model.vocab)) +
+      orthogonalization_flops(specs, optimizer_of(config, type));
   bench::Figure speed{"train.info", "par5" + size, tokens / bench::median(ours), "tokens/s", {}, {}};
   speed.threads = at::get_num_threads(), speed.repetitions = rounds;
   speed.lowest = tokens / *std::max_element(ours.begin(), ours.end()), speed.median = speed.value;
@@ -334,21 +343,26 @@ bool measure_steps(const std::string& network, int rounds, bool with_curve, benc
         fixed(flops / bench::median(ours) * 1e-9, 1) + " of " + fixed(rate * 1e-9, 1) + " GFLOP/s, in " + used;
     figures.add(share);
   }
-  if (with_curve) {
-    const Child &eager = *children[1], &wide = narrow ? *children[5] : par5;
+  if (!with_curve) return true;
+  // Int8 is another arithmetic, whose loss is shown beside it.
+  const Child& eager = *children[1];
+  for (const std::size_t of : {narrow ? std::size_t{5} : std::size_t{4}, integers}) {
+    if (of >= children.size()) continue;
+    const Child& child = *children[of];
     double most = 0;
     for (std::size_t i = 0; i < eager.answers.size(); ++i)
-      most = std::max(most, std::abs(wide.answers[i].value / eager.answers[i].value - 1));
-    bench::Figure curve{
-        "train.5",
-        "loss against eager float32, largest difference in " + std::to_string(rounds + 1) + " steps" + size,
-        100 * most,
-        "%",
-        0.5,
-        {},
-        bench::Better::lower};
+      most = std::max(most, std::abs(child.answers[i].value / eager.answers[i].value - 1));
+    bench::Figure curve{of == integers ? "train.info" : "train.5",
+                        std::string(of == integers ? "int8's" : "float32's") +
+                            " loss against eager float32, largest difference in " + std::to_string(rounds + 1) +
+                            " steps" + size,
+                        100 * most,
+                        "%",
+                        of == integers ? std::nullopt : std::optional(0.5),
+                        {},
+                        bench::Better::lower};
     curve.threads = at::get_num_threads(), curve.lowest = curve.median = curve.value;
-    curve.detail = "loss " + fixed(wide.answers.front().value, 4) + " to " + fixed(wide.answers.back().value, 4);
+    curve.detail = "loss " + fixed(child.answers.front().value, 4) + " to " + fixed(child.answers.back().value, 4);
     figures.add(curve);
   }
   return true;
@@ -423,18 +437,14 @@ bool measure_update(int rounds, bench::Figures& figures) {
       [&] {
         chained.clear();
         for (const LatentWeight& weight : latent.weights())
-          if (weight.spec.storage == Storage::quantized)
-            chained.push_back(weight.value +
-                              (bench::eager_quantized(weight.value, config.quantizer) - weight.value).detach());
+          chained.push_back(bench::eager_stored(weight.spec, weight.value, config.quantizer));
       },
       [&] { (void)latent.refresh(network); });
   // A mean near the middle of two fp16 numbers may round either way, which moves its group by 2^-10 at most, and very
   // few codes at the edge of a level by a step.
-  std::size_t next = 0;
   for (std::size_t i = 0; i < latent.weights().size(); ++i) {
-    if (latent.weights()[i].spec.storage != Storage::quantized) continue;
     const torch::Tensor& ours = network.weights()[i].effective;
-    const torch::Tensor difference = (chained[next++] - ours).abs();
+    const torch::Tensor difference = (chained[i] - ours).abs();
     const auto share_beyond = [&](const torch::Tensor& bound) {
       return (difference > bound).to(torch::kFloat64).mean().item<double>();
     };
@@ -444,7 +454,7 @@ bool measure_update(int rounds, bench::Figures& figures) {
     }
   }
   figures.add(
-      ratio("train.3.quantiser", "eager quantiser / par5's refresh, d576", quantiser.first, quantiser.second, 5.0, {}));
+      ratio("train.3.quantiser", "all weights to storage, eager / par5's refresh, d576", quantiser.first, quantiser.second, 5.0, {}));
 
   const ProductRates rates = measure_product_rates(config.model, torch::kCPU);
   const torch::ScalarType type = rates.bfloat16 >= 1.1 * rates.float32 ? torch::kBFloat16 : torch::kFloat32;

@@ -288,6 +288,9 @@ Status LoadedConfig::check() const {
                              std::to_string(train.sequence_start) + " times a power of two",
                          "train.sequence_start");
   }
+  if (train.head_sample > 1 && !train.teacher.empty())
+    return usage_error("a teacher's distribution is over the whole vocabulary: train.head_sample must be 1",
+                       "train.head_sample");
   if (train.learned_scale == LearnedScale::row && values_.quantizer.granularity == Granularity::tensor)
     return usage_error(
         "train.learned_scale = \"row\" needs a stored scale per row or group; "

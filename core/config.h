@@ -24,8 +24,8 @@ enum class Grid { binary, ternary, quinary, septenary, int4, int5, int6, int7, i
 enum class Granularity { group, row, tensor };
 // How the token embedding (and the projections of a factored one) is stored.
 enum class EmbeddingStorage { fp8, fp16, quantized };
-// For training alone: `automatic`, float32 or bfloat16, whichever this machine multiplies faster; int8, integers wherever
-// weights have few levels.
+// For training alone: `automatic`, float32 or bfloat16, whichever this machine multiplies faster; int8, integers
+// wherever weights have few levels.
 enum class Precision { float32, bfloat16, automatic, int8 };
 enum class Order { sequential, shuffled_windows };
 // What the token embedding begins with: noise, or what the text's pairs of neighbours say (train/spectral_embedding.h).
@@ -119,6 +119,8 @@ struct TrainConfig {
   double init_std = 0.02;
   EmbeddingInit embedding_init = EmbeddingInit::normal;
   double embedding_init_std = 0.005;
+  std::int64_t head_sample = 1;
+  double head_sample_fraction = 1.0;
   double checkpoint_seconds = 300.0;
   std::int64_t keep_checkpoints = 1;
   bool keep_best = false;
@@ -167,10 +169,10 @@ struct TttConfig {
   TttOptimizer optimizer = TttOptimizer::sgd;
   double lr = 0.005;
   TttSchedule schedule = TttSchedule::cosine;
-  double momentum = 0.9;       // sgd; adamw: beta1
+  double momentum = 0.9;  // sgd; adamw: beta1
   double adam_beta2 = 0.999;
-  double clip = 1.0;           // 0: gradients are not clipped
-  double decay = 0.0;          // share of the way back to the stored weights that each step ends with
+  double clip = 1.0;   // 0: gradients are not clipped
+  double decay = 0.0;  // share of the way back to the stored weights that each step ends with
   // Whole-model learning: rates of the linear layers' matrices, of the embedding with its projections, and of the
   // calibration tensors, as multiples of lr. 0: these do not learn.
   double matrix_factor = 1.0;
@@ -189,7 +191,7 @@ struct LoraConfig {
   std::int64_t rank = 8;
   double alpha = 16.0;  // the factors' product is multiplied by alpha / rank
   LoraMatrices matrices = LoraMatrices::all;
-  bool carry = false;   // factors live on behind a document's end
+  bool carry = false;  // factors live on behind a document's end
 };
 
 struct PhasedConfig {

@@ -248,6 +248,11 @@ std::vector<SchemaRow> make_schema() {
                  "How the rate falls to train.min_lr_fraction: in a line, or as half a cosine"));
   add(number_row("train.min_lr_fraction", P5_FIELD(train, min_lr_fraction), 0, 1, "Where the warm-down ends"));
   add(number_row("train.z_loss", P5_FIELD(train, z_loss), 0, 1, "Weight of mean(logsumexp²) in the training loss"));
+  add(integer_row("train.head_sample", P5_FIELD(train, head_sample), 1, 1 << 20,
+                  "Of so many tokens that are no target of a batch one takes part in the loss and stands for the "
+                  "others, a likely one more often: cheaper, and an estimate; 1: all take part"));
+  add(number_row("train.head_sample_fraction", P5_FIELD(train, head_sample_fraction), 0, 1,
+                 "The first part of the run in which train.head_sample holds"));
   add(number_row("train.init_std", P5_FIELD(train, init_std), 0, 10,
                  "Initial deviation of quantised matrices; 0: 1 / sqrt(inputs)"));
   add(choice_row("train.embedding_init", P5_FIELD(train, embedding_init), {"normal", "spectral"},

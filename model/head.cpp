@@ -59,7 +59,8 @@ struct BlockJob {
 
 BlockLoss eager_block(const torch::Tensor& features, const torch::Tensor& matrix, const BlockJob& job) {
   const torch::Tensor raw = raw_logits(features, matrix, job.bias);
-  const torch::Tensor logits = softcapped(raw, job.settings.softcap, job.settings.softcap_value) / job.temperature;
+  torch::Tensor logits = softcapped(raw, job.settings.softcap, job.settings.softcap_value) / job.temperature;
+  if (job.settings.offsets.defined()) logits = logits + job.settings.offsets;
   const torch::Tensor logsum = at::logsumexp(logits, {1}, true), column = job.targets.unsqueeze(1);
   BlockLoss block{logsum.squeeze(1), logits.gather(1, column).squeeze(1), {}, {}};
   if (!job.with_gradient) return block;
@@ -86,6 +87,10 @@ BlockLoss fused_block(const torch::Tensor& features, const torch::Tensor& matrix
   kernel.vocab = static_cast<std::size_t>(vocab);
   kernel.logits = fused::matrix(logits);
   kernel.bias = fused::floats(bias);
+  if (job.settings.offsets.defined()) {
+    kernel.offsets = fused::floats(job.settings.offsets);
+    kernel.largest_offset = job.settings.offsets.max().item<float>();
+  }
   kernel.targets = targets.const_data_ptr<std::int64_t>();
   kernel.softcap = job.settings.softcap;
   kernel.softcap_value = static_cast<float>(job.settings.softcap_value);
@@ -143,7 +148,8 @@ class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
                   squared = at::zeros_like(cross_entropy);
     BlockJob job{bias, {}, z_loss, 1.0, 1.0 / static_cast<double>(rows), with_gradient, settings};
     std::optional<IntegerWeight> integers;
-    if (settings.integer_products && with_gradient) job.integers = &integers.emplace(matrix, IntegerProducts{matrix.size(1)});
+    if (settings.integer_products && with_gradient)
+      job.integers = &integers.emplace(matrix, IntegerProducts{matrix.size(1)});
     for (std::int64_t begin = 0; begin < rows; begin += step) {
       const std::int64_t count = std::min(step, rows - begin);
       const torch::Tensor part = features.narrow(0, begin, count);
@@ -192,15 +198,16 @@ HeadLoss head_loss(const torch::Tensor& features, const torch::Tensor& embedding
   const auto optional_bias = bias.defined() ? std::optional<torch::Tensor>(bias) : std::nullopt;
   const tensor_list outputs = BlockwiseLoss::apply(features, embedding, optional_bias, targets, z_loss, settings,
                                                    torch::GradMode::is_enabled());
-  return {outputs[0], outputs[1]};
+  return {outputs[0], outputs[1], embedding.size(0)};
 }
 
 HeadLoss eager_head_loss(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,
                          const torch::Tensor& targets, double z_loss, const HeadSettings& settings) {
-  const torch::Tensor logits = head_logits(features, embedding, bias, settings);
+  torch::Tensor logits = head_logits(features, embedding, bias, settings);
+  if (settings.offsets.defined()) logits = logits + settings.offsets;
   const torch::Tensor logsum = at::logsumexp(logits, {1});
   const torch::Tensor mean = (logsum - logits.gather(1, targets.unsqueeze(1)).squeeze(1)).mean();
-  return {mean + z_loss * logsum.square().mean(), mean.detach()};
+  return {mean + z_loss * logsum.square().mean(), mean.detach(), embedding.size(0)};
 }
 
 torch::Tensor head_nats(const torch::Tensor& features, const torch::Tensor& embedding, const torch::Tensor& bias,

@@ -13,6 +13,7 @@ struct HeadSettings {
   FrozenWeights* frozen = nullptr;  // that the embedding is among; or null
   // The logits of the differentiated loss from features and embedding in 8 bits, both with a scale per row.
   bool integer_products = false;
+  torch::Tensor offsets = {};  // [vocab] float32, added to the softcapped logits of the loss; or undefined
 };
 
 // Softcapped logits [rows, vocab] in float32 (double where the inputs are). features [rows, embedding_width] in the
@@ -21,10 +22,11 @@ torch::Tensor head_logits(const torch::Tensor& features, const torch::Tensor& em
                           const HeadSettings& settings);
 
 // total = mean(-log p(target)) + z_loss · mean(logsumexp²), differentiable; cross_entropy = its first term, which is
-// not. targets [rows] int64.
+// not; vocabulary = how many tokens it is over. targets [rows] int64.
 struct HeadLoss {
   torch::Tensor total;
   torch::Tensor cross_entropy;
+  std::int64_t vocabulary = 0;
 };
 
 // By blocks of rows: the gradients are computed beside the loss, and no more than one block's logits ever exist.

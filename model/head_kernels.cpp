@@ -49,11 +49,12 @@ void logit_loss_rows(const LogitLoss& job, T* logits, std::size_t begin, std::si
       return job.bias ? hn::Add(z, load(job.bias, i, n)) : z;
     };
     const auto logit = [&](std::size_t i) HWY_ATTR {
-      return hn::Mul(capped<kSoftcap>(biased(i), value, reciprocal, nullptr), cooling);
+      const V z = capped<kSoftcap>(biased(i), value, reciprocal, nullptr);
+      return job.offsets ? hn::MulAdd(z, cooling, load(job.offsets, i, n)) : hn::Mul(z, cooling);
     };
     // What is taken out of every logit before its power: their bound, where it is no more than float32 can bear, else
     // the maximum.
-    float shift = job.softcap_value / job.temperature;
+    float shift = job.softcap_value / job.temperature + job.largest_offset;
     if (kSoftcap == Softcap::none || shift > 40) {
       V highest = hn::Set(d, -3e38f);
       for (std::size_t i = 0; i < n; i += lanes()) {

@@ -102,9 +102,10 @@ void query_key_backward(const QueryKey& job, const QueryKeyGradients& gradients,
 
 // Causal attention: query head h reads key/value head floor(h · kv_heads / heads). qkv [batch · length, (heads + 2 ·
 // kv_heads) · head_width], of which the values are read; queries and keys come from rotated [batch · length, (heads +
-// kv_heads) · head_width] as query_key has prepared them, or, where that has no data, from qkv too; mixed [batch · length, heads · head_width]; all have the same element. A unit of work is a
-// key/value head of a sequence with its query heads, number batch · kv_heads + head: its results depend on nothing else,
-// so that they are the same for every number of threads.
+// kv_heads) · head_width] as query_key has prepared them, or, where that has no data, from qkv too; mixed [batch ·
+// length, heads · head_width]; all have the same element. A unit of work is a key/value head of a sequence with its
+// query heads, number batch · kv_heads + head: its results depend on nothing else, so that they are the same for every
+// number of threads.
 struct CausalAttention {
   std::size_t length = 0, heads = 0, kv_heads = 0, head_width = 0;
   float scale = 1;
@@ -123,7 +124,9 @@ void causal_attention_backward(const CausalAttention& job, std::size_t begin, st
 struct LogitLoss {
   std::size_t vocab = 0;
   Matrix logits;
-  const float* bias = nullptr;  // or null
+  const float* bias = nullptr;     // or null
+  const float* offsets = nullptr;  // added to the capped logits; or null
+  float largest_offset = 0;
   const std::int64_t* targets = nullptr;
   Softcap softcap = Softcap::none;
   float softcap_value = 0;

@@ -102,26 +102,44 @@ HeadSettings Network::head_settings() {
   return {model_.softcap, model_.softcap_value, kernels_, frozen ? &frozen_ : nullptr, integer_products_.has_value()};
 }
 
+torch::Tensor Network::vocabulary_bias() {
+  return model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor();
+}
+
 torch::Tensor Network::logits(const torch::Tensor& hidden_rows) {
   return head_logits(features(hidden_rows), weight(embedding_name(model_)),
-                     model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor(),
+                     vocabulary_bias(),
                      head_settings());
 }
 
 torch::Tensor Network::nats(const torch::Tensor& hidden_rows, const torch::Tensor& targets, double temperature) {
   const torch::NoGradGuard no_gradients;
   return head_nats(features(hidden_rows), weight(embedding_name(model_)),
-                   model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor(),
+                   vocabulary_bias(),
                    targets, temperature, head_settings());
 }
 
 Network::Loss Network::loss(const torch::Tensor& tokens, const torch::Tensor& targets, double z_loss) {
   const torch::Tensor rows = features(hidden(tokens).flatten(0, 1));
   const torch::Tensor& embedding = weight(embedding_name(model_));
-  const torch::Tensor bias =
-      model_.vocab_bias && model_.backbone == Backbone::unet ? weight("vocab_bias") : torch::Tensor();
+  const torch::Tensor bias = vocabulary_bias();
   const auto form = kernels_ == Kernels::eager ? eager_head_loss : head_loss;
   return form(rows, embedding, bias, targets.flatten(), z_loss, head_settings());
+}
+
+Network::Loss Network::sampled_loss(const torch::Tensor& tokens, const torch::Tensor& targets, double z_loss,
+                                    const HeadSample& settings) {
+  const torch::Tensor bias = vocabulary_bias();
+  const torch::Tensor weights = bias.defined() ? (0.5 * bias.detach().cpu()).clamp(-20, 20).exp()
+                                               : torch::ones({model_.vocab}, torch::kFloat32);
+  const VocabularySample sample = sample_vocabulary(targets.cpu(), weights, settings);
+  const torch::Tensor rows = features(hidden(tokens).flatten(0, 1)), ids = sample.tokens.to(device_);
+  HeadSettings head = head_settings();
+  head.frozen = nullptr;
+  head.offsets = sample.offsets.to(device_);
+  const auto form = kernels_ == Kernels::eager ? eager_head_loss : head_loss;
+  return form(rows, weight(embedding_name(model_)).index_select(0, ids),
+              bias.defined() ? bias.index_select(0, ids) : bias, sample.targets.to(device_), z_loss, head);
 }
 
 torch::Tensor Network::normalize_input(const torch::Tensor& rows, bool is_output) {

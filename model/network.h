@@ -19,6 +19,7 @@
 #include "model/head.h"
 #include "model/integer_linear.h"
 #include "model/tensor.h"
+#include "model/vocabulary_sample.h"
 #include "pack/stored_model.h"
 
 namespace par5 {
@@ -59,8 +60,8 @@ class Network {
   // Which weights want gradients: `calibration` those that scalars-only TTT adapts, `matrices` all others.
   void require_gradients(bool matrices, bool calibration);
   void clear_gradients();
-  // Until thaw(), weights that want no gradients keep their values: products with them that others' gradients go through
-  // are prepared once. Weights that want gradients may change as ever.
+  // Until thaw(), weights that want no gradients keep their values: products with them that others' gradients go
+  // through are prepared once. Weights that want gradients may change as ever.
   void freeze();
   void thaw();
 
@@ -81,9 +82,13 @@ class Network {
   // tokens, targets [batch, length] int64. Returns {loss that is differentiated, mean cross-entropy in nats}.
   using Loss = HeadLoss;
   Loss loss(const torch::Tensor& tokens, const torch::Tensor& targets, double z_loss);
+  // An estimate of it from the targets and some of the other tokens (vocabulary_sample.h), the likelier ones, by the
+  // vocabulary's bias, more often.
+  Loss sampled_loss(const torch::Tensor& tokens, const torch::Tensor& targets, double z_loss,
+                    const HeadSample& settings);
 
-  // Products of the blocks' linear layers and of the loss's logits in 8-bit integers, or (nullopt) in the compute type, which must be
-  // float32 on the CPU. For training: what a model scores is defined without.
+  // Products of the blocks' linear layers and of the loss's logits in 8-bit integers, or (nullopt) in the compute type,
+  // which must be float32 on the CPU. For training: what a model scores is defined without.
   void set_integer_products(std::optional<IntegerProducts> products) { integer_products_ = products; }
   // Dropout (gpt2) is on only in training mode.
   void set_training(bool training) { training_ = training; }
@@ -108,6 +113,7 @@ class Network {
   torch::Tensor normalize_input(const torch::Tensor& rows, bool is_output);
   const RopeTable& rope(std::int64_t length);
   HeadSettings head_settings();
+  torch::Tensor vocabulary_bias();  // undefined where there is none
 
   ModelConfig model_;
   torch::Device device_;

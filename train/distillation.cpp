@@ -38,7 +38,8 @@ Network::Loss Teacher::loss(Network& student, const torch::Tensor& tokens, const
   const torch::Tensor cooled = at::log_softmax(logits / train.distillation_temperature, -1);
   const torch::Tensor divergence = (wanted * ((wanted + 1e-20).log() - cooled)).sum(1).mean();
   const double square = train.distillation_temperature * train.distillation_temperature;
-  return {(1 - train.distillation_weight) * text + train.distillation_weight * square * divergence, mean.detach()};
+  return {(1 - train.distillation_weight) * text + train.distillation_weight * square * divergence, mean.detach(),
+          logits.size(1)};
 }
 
 }  // namespace par5

@@ -1,6 +1,7 @@
 #include "train/loader.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/text.h"
@@ -36,8 +37,7 @@ Loader::Loader(const ShardReader& shards, Order order, std::int64_t sequence, st
     : shards_(&shards),
       order_(order),
       sequence_(sequence),
-      seed_(seed),
-      scratch_(static_cast<std::size_t>(sequence) + 1) {
+      seed_(seed) {
   begin_epoch(0);
 }
 
@@ -60,15 +60,40 @@ void Loader::seek(const LoaderPosition& position) {
   position_.window = std::clamp<std::int64_t>(position.window, 0, windows());
 }
 
-Batch Loader::next(std::int64_t windows) {
-  Batch batch{torch::empty({windows, sequence_}, torch::kInt64), torch::empty({windows, sequence_}, torch::kInt64)};
+std::uint64_t Loader::part_start(std::int64_t part, std::int64_t parts) {
+  const std::int64_t length = sequence_ / parts, block = position_.window / kBlock, first = block * kBlock;
+  std::int64_t place = (position_.window - first) * parts + part;
+  if (order_ == Order::shuffled_windows && parts > 1) {
+    if (block_.epoch != position_.epoch || block_.block != block || block_.parts != parts) {
+      block_.epoch = position_.epoch, block_.block = block, block_.parts = parts;
+      block_.order.resize(static_cast<std::size_t>(std::min(kBlock, windows() - first) * parts));
+      std::iota(block_.order.begin(), block_.order.end(), 0u);
+      SplitMix64 random(SplitMix64(seed_).next() ^ SplitMix64(static_cast<std::uint64_t>(position_.epoch)).next() ^
+                        static_cast<std::uint64_t>(block));
+      for (std::size_t i = block_.order.size(); i > 1; --i)
+        std::swap(block_.order[i - 1], block_.order[random.below(i)]);
+    }
+    place = block_.order[static_cast<std::size_t>(place)];
+  }
+  return starts_[static_cast<std::size_t>(first + place / parts)] + static_cast<std::uint64_t>(place % parts * length);
+}
+
+Batch Loader::next(std::int64_t windows, std::int64_t length) {
+  if (length == 0) length = sequence_;
+  const std::int64_t parts = sequence_ / length;
+  Batch batch{torch::empty({windows * parts, length}, torch::kInt64),
+              torch::empty({windows * parts, length}, torch::kInt64)};
+  scratch_.resize(static_cast<std::size_t>(length) + 1);
   auto* inputs = batch.inputs.data_ptr<std::int64_t>();
   auto* targets = batch.targets.data_ptr<std::int64_t>();
   for (std::int64_t row = 0; row < windows; ++row) {
     if (position_.window == this->windows()) begin_epoch(position_.epoch + 1);
-    shards_->read(starts_[static_cast<std::size_t>(position_.window++)], scratch_);
-    inputs = std::copy(scratch_.begin(), scratch_.end() - 1, inputs);
-    targets = std::copy(scratch_.begin() + 1, scratch_.end(), targets);
+    for (std::int64_t part = 0; part < parts; ++part) {
+      shards_->read(part_start(part, parts), scratch_);
+      inputs = std::copy(scratch_.begin(), scratch_.end() - 1, inputs);
+      targets = std::copy(scratch_.begin() + 1, scratch_.end(), targets);
+    }
+    ++position_.window;
   }
   return batch;
 }

@@ -83,6 +83,7 @@ StepPlan plan_step(const Config& config, std::int64_t step, const Moment& moment
     plan.full_precision = 1 - moment.progress / train.soft_quantization_fraction;
   plan.simulate_scale_bits = config.quantizer.scale_bits < 16 && train.scale_qat_fraction > 0 &&
                              moment.progress >= 1 - train.scale_qat_fraction;
+  if (moment.progress < train.head_sample_fraction) plan.head_sample = train.head_sample;
   return plan;
 }
 

@@ -36,6 +36,7 @@ struct StepPlan {
   std::int64_t sequence = 0;         // a divisor of train.sequence
   double full_precision = 0;         // share of the unquantised weights in the forward pass
   bool simulate_scale_bits = false;  // scales as quantizer.scale_bits stores them
+  std::int64_t head_sample = 1;      // how many tokens one stands for in the loss
 };
 StepPlan plan_step(const Config& config, std::int64_t step, const Moment& moment);
 

@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include "model/network.h"
 #include "train/muon.h"
 #include "train/optimizer.h"
 
@@ -13,18 +14,21 @@ long minor_faults() {
   return usage.ru_minflt;
 }
 
-double pass_flops(const ModelConfig& model, std::int64_t tokens, std::int64_t sequence) {
-  std::int64_t weights = 0;
-  for (const TensorSpec& spec : tensor_specs(model))
-    if (spec.shape.size() == 2 && !spec.calibration && spec.name != "transformer.wpe.weight")
-      weights += spec.shape[0] * spec.shape[1];
+double pass_flops(const ModelConfig& model, std::int64_t tokens, std::int64_t sequence, double vocabulary) {
+  double weights = 0;
+  for (const TensorSpec& spec : tensor_specs(model)) {
+    if (spec.shape.size() != 2 || spec.calibration || spec.name == "transformer.wpe.weight") continue;
+    const double rows = spec.name == embedding_name(model) ? vocabulary : static_cast<double>(spec.shape[0]);
+    weights += rows * static_cast<double>(spec.shape[1]);
+  }
   const double keys = (static_cast<double>(sequence) + 1) / 2;
   const double attention = 7 * 2 * keys * static_cast<double>(model.layers * model.heads * model.head_width());
-  return static_cast<double>(tokens) * (6 * static_cast<double>(weights) + attention);
+  return static_cast<double>(tokens) * (6 * weights + attention);
 }
 
 double orthogonalization_flops(const std::vector<TensorSpec>& specs, const OptimizerConfig& optimizer) {
-  const NewtonSchulz options{optimizer.muon_coefficients, optimizer.muon_iterations, torch::kFloat32, optimizer.muon_form};
+  const NewtonSchulz options{optimizer.muon_coefficients, optimizer.muon_iterations, torch::kFloat32,
+                             optimizer.muon_form};
   double flops = 0;
   for (const ParameterGroup& group : parameter_groups(specs, optimizer))
     if (group.rule == UpdateRule::muon)

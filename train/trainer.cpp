@@ -3,11 +3,13 @@
 #include <ATen/Context.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -227,31 +229,46 @@ class Trainer {
                                 {}});
   }
 
-  // Forward and backward over one batch into the latent gradients: the mean cross-entropy, or nothing if a stop was
-  // asked for meanwhile.
-  Result<std::optional<double>> accumulate_gradients() {
+  // Of the step's micro-batch of that number.
+  Network::Loss loss_of(const torch::Tensor& inputs, const torch::Tensor& targets, std::int64_t micro_batch) {
+    const TrainConfig& train = config_.train;
+    if (teacher_) return teacher_->loss(network_, inputs, targets, train);
+    if (plan_.head_sample == 1) return network_.loss(inputs, targets, train.z_loss);
+    // Drawn from the step's number, so that a resumed run draws the same.
+    std::seed_seq mixed{train.seed, position_.step, micro_batch};
+    std::array<std::uint32_t, 2> seed{};
+    mixed.generate(seed.begin(), seed.end());
+    return network_.sampled_loss(inputs, targets, train.z_loss,
+                                 {plan_.head_sample, std::uint64_t{seed[0]} << 32 | seed[1]});
+  }
+
+  struct BatchLoss {
+    double cross_entropy = 0;  // mean, in nats
+    double vocabulary = 0;     // mean number of tokens that it is over
+  };
+  // Forward and backward over one batch into the latent gradients: its loss, or nothing if a stop was asked for
+  // meanwhile.
+  Result<std::optional<BatchLoss>> accumulate_gradients() {
     const TrainConfig& train = config_.train;
     const std::int64_t micro_batches = plan_.batch_tokens / train.micro_batch_tokens;
     latent_.clear_gradients();
     network_.set_training(true);
-    double loss = 0;
+    BatchLoss loss;
     for (std::int64_t i = 0; i < micro_batches; ++i) {
       if (request_.stop && request_.stop()) return std::nullopt;
-      const Batch batch = loader_->next(train.micro_batch_tokens / train.sequence);
-      // Shorter windows are parts of the loader's.
-      const torch::Tensor inputs = batch.inputs.view({-1, plan_.sequence}).to(request_.device),
-                          targets = batch.targets.view({-1, plan_.sequence}).to(request_.device);
-      const Network::Loss parts =
-          teacher_ ? teacher_->loss(network_, inputs, targets, train) : network_.loss(inputs, targets, train.z_loss);
-      loss += parts.cross_entropy.item<double>() / static_cast<double>(micro_batches);
-      if (!std::isfinite(loss)) return tl::unexpected<Error>(diverged("the loss is not a finite number"));
+      const Batch batch = loader_->next(train.micro_batch_tokens / train.sequence, plan_.sequence);
+      const torch::Tensor inputs = batch.inputs.to(request_.device), targets = batch.targets.to(request_.device);
+      const Network::Loss parts = loss_of(inputs, targets, i);
+      loss.cross_entropy += parts.cross_entropy.item<double>() / static_cast<double>(micro_batches);
+      loss.vocabulary += static_cast<double>(parts.vocabulary) / static_cast<double>(micro_batches);
+      if (!std::isfinite(loss.cross_entropy)) return tl::unexpected<Error>(diverged("the loss is not a finite number"));
       parts.total.backward();
       latent_.collect_gradients(network_, 1.0 / static_cast<double>(micro_batches));
     }
     latent_.finish_gradients(network_);
     // A guess without any knowledge costs ln(vocabulary); far above that nothing is learned any more.
-    if (loss > 3.0 * std::log(static_cast<double>(config_.model.vocab)) + 3.0)
-      return tl::unexpected<Error>(diverged("the loss diverged to " + fixed(loss, 3) + " nats"));
+    if (loss.cross_entropy > 3.0 * std::log(static_cast<double>(config_.model.vocab)) + 3.0)
+      return tl::unexpected<Error>(diverged("the loss diverged to " + fixed(loss.cross_entropy, 3) + " nats"));
     return loss;
   }
 
@@ -268,8 +285,7 @@ class Trainer {
   // One optimiser step. False: a stop was asked for, and everything is as before the step.
   Result<bool> step() {
     meter_.begin();
-    const double flops = pass_flops(config_.model, plan_.batch_tokens, plan_.sequence) + orthogonalization_flops_;
-    P5_TRY(const std::optional<double> loss, accumulate_gradients());
+    P5_TRY(const std::optional<BatchLoss> loss, accumulate_gradients());
     if (!loss) {
       loader_->seek(position_.loader);
       return false;
@@ -281,9 +297,10 @@ class Trainer {
     position_.optimizer_steps = optimizer_.steps();
     position_.seconds = elapsed();
     generator_state_.copy_(generator_.get_state());
-    recorder_->add_step(plan_, *loss);
+    recorder_->add_step(plan_, loss->cross_entropy);
+    const double flops = pass_flops(config_.model, plan_.batch_tokens, plan_.sequence, loss->vocabulary);
     P5_OK(plan_next_step());
-    meter_.end(flops);
+    meter_.end(flops + orthogonalization_flops_);
     return true;
   }
 
@@ -293,7 +310,7 @@ class Trainer {
     std::vector<torch::Tensor> saved;
     for (const NamedTensor& entry : state_tensors()) saved.push_back(entry.tensor.clone());
     for (std::int64_t i = 0; i < config_.train.discarded_warmup_steps; ++i) {
-      P5_TRY(const std::optional<double> loss, accumulate_gradients());
+      P5_TRY(const std::optional<BatchLoss> loss, accumulate_gradients());
       if (!loss) return interrupted();
       update(1.0, plan_.momentum);
       P5_OK(refresh());

@@ -146,26 +146,27 @@ TEST_P(Gradients, Attention) {
 TEST_P(Gradients, HeadLoss) {
   const std::int64_t rows = 700, vocab = 4 * GetParam() + 3, width = 12;
   const torch::Tensor targets = torch::randint(vocab, {rows}, torch::kInt64);
+  const torch::Tensor offsets = torch::rand({vocab}) * 3;
   for (const Softcap softcap : {Softcap::none, Softcap::tanh, Softcap::poly5})
-    for (const bool with_bias : {false, true}) {
-      const Function blockwise = [=](const Tensors& in, torch::ScalarType, Kernels kernels) {
-        const HeadSettings settings{softcap, 3.0, kernels};
-        const torch::Tensor bias = with_bias ? in[2] : torch::Tensor();
-        return Tensors{head_loss(in[0], in[1], bias, targets, 1e-2, settings).total};
-      };
-      const Function eager = [=](const Tensors& in, torch::ScalarType, Kernels kernels) {
-        const HeadSettings settings{softcap, 3.0, kernels};
-        const torch::Tensor bias = with_bias ? in[2] : torch::Tensor();
-        return Tensors{eager_head_loss(in[0], in[1], bias, targets, 1e-2, settings).total};
-      };
-      Tensors inputs{normal({rows, width}), normal({vocab, width})};
-      if (with_bias) inputs.push_back(normal({vocab}));
-      SCOPED_TRACE(static_cast<int>(softcap));
-      check(blockwise, inputs);
-      const Tensors ours = gradients(blockwise, inputs, torch::kFloat64, Kernels::eager);
-      const Tensors theirs = gradients(eager, inputs, torch::kFloat64, Kernels::eager);
-      for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_LE(relative(ours[i], theirs[i]), 1e-12);
-    }
+    for (const bool with_bias : {false, true})
+      for (const bool with_offsets : {false, true}) {
+        const auto with = [=](auto&& form) -> Function {
+          return [=](const Tensors& in, torch::ScalarType, Kernels kernels) {
+            HeadSettings settings{softcap, 3.0, kernels};
+            if (with_offsets) settings.offsets = offsets;
+            const torch::Tensor bias = with_bias ? in[2] : torch::Tensor();
+            return Tensors{form(in[0], in[1], bias, targets, 1e-2, settings).total};
+          };
+        };
+        const Function blockwise = with(head_loss), eager = with(eager_head_loss);
+        Tensors inputs{normal({rows, width}), normal({vocab, width})};
+        if (with_bias) inputs.push_back(normal({vocab}));
+        SCOPED_TRACE(static_cast<int>(softcap));
+        check(blockwise, inputs);
+        const Tensors ours = gradients(blockwise, inputs, torch::kFloat64, Kernels::eager);
+        const Tensors theirs = gradients(eager, inputs, torch::kFloat64, Kernels::eager);
+        for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_LE(relative(ours[i], theirs[i]), 1e-12);
+      }
 }
 
 // The whole network: every weight's gradient, fused float32 against eager double, and bfloat16 in the neighbourhood.

@@ -78,6 +78,8 @@ TEST_F(ConfigKeysTest, NoConfigurationKeyIsDead) {
                                                     {"train.warmdown_shape", "cosine"},
                                                     {"train.min_lr_fraction", "0.5"},
                                                     {"train.z_loss", "0.1"},
+                                                    {"train.head_sample", "8"},
+                                                    {"train.head_sample_fraction", "0"},
                                                     {"train.init_std", "0.1"},
                                                     {"train.embedding_init_std", "0.1"},
                                                     {"train.embedding_init", "spectral"},
@@ -103,7 +105,8 @@ TEST_F(ConfigKeysTest, NoConfigurationKeyIsDead) {
       {"model.backbone", {"model.kv_heads=2", "model.embedding_width=32"}},
       {"model.rope_angles", {"model.rope_base=3"}},
       {"model.rope_scaling", {"model.rope_max_context=64"}},
-      {"train.scale_qat_fraction", {"quantizer.scale_bits=4"}}};
+      {"train.scale_qat_fraction", {"quantizer.scale_bits=4"}},
+      {"train.head_sample_fraction", {"train.head_sample=8"}}};
   const std::vector<std::string> base = {"train.steps=3", "train.warmdown_fraction=0.5", "train.init_std=0.05",
                                          "train.embedding_init_std=0.05"};
   const auto weights = [&](const std::string& run, std::vector<std::string> changes) {

@@ -103,6 +103,39 @@ TEST_F(LoaderTest, SeedDecidesAndPositionContinues) {
   for (int i = 0; i < 50; ++i) ASSERT_TRUE(torch::equal(a.next(3).targets, resumed.next(3).targets));
 }
 
+// Shorter windows: every target of an epoch once, a batch from many places, and the position continues inside a block.
+TEST_F(LoaderTest, PartsOfWindowsAreShuffledByThemselves) {
+  const ShardReader reader = shards(40000);
+  for (const Order order : {Order::sequential, Order::shuffled_windows}) {
+    auto whole = Loader::create(reader, order, 16, 3).value(), parts = Loader::create(reader, order, 16, 3).value();
+    ASSERT_GT(whole.windows(), 2 * Loader::kBlock);
+    std::vector<std::int64_t> of_whole, of_parts;
+    bool in_order = true;
+    for (std::int64_t done = 0; done < whole.windows(); done += 4) {
+      const std::int64_t count = std::min<std::int64_t>(4, whole.windows() - done);
+      const Batch large = whole.next(count), small = parts.next(count, 4);
+      ASSERT_EQ(small.inputs.sizes(), (std::vector<std::int64_t>{4 * count, 4}));
+      ASSERT_TRUE(small.inputs.narrow(1, 1, 3).equal(small.targets.narrow(1, 0, 3)));
+      in_order = in_order && small.inputs.flatten().equal(large.inputs.flatten());
+      for (const std::int64_t token : values(large.targets)) of_whole.push_back(token);
+      for (const std::int64_t token : values(small.targets)) of_parts.push_back(token);
+    }
+    EXPECT_EQ(in_order, order == Order::sequential);
+    std::sort(of_whole.begin(), of_whole.end());
+    std::sort(of_parts.begin(), of_parts.end());
+    EXPECT_EQ(of_whole, of_parts);
+    EXPECT_TRUE(whole.position() == parts.position());
+
+    (void)parts.next(5, 4);
+    auto resumed = Loader::create(reader, order, 16, 3).value();
+    resumed.seek(parts.position());
+    for (int i = 0; i < 400; ++i) {
+      const std::int64_t length = i < 200 ? 4 : 8;
+      ASSERT_TRUE(parts.next(3, length).targets.equal(resumed.next(3, length).targets));
+    }
+  }
+}
+
 TEST_F(LoaderTest, OneWindowIsEnoughAndFewerIsAnError) {
   const ShardReader reader = shards(17);
   for (const Order order : {Order::sequential, Order::shuffled_windows}) {

@@ -13,8 +13,10 @@ TEST(StepMeter, CountsTheProductsOfAPass) {
   const double weights = 2 * (64 * 32 + 32 * 32 + 2 * 64 * 32) + 64 * 16 + 2 * 32 * 16;
   // Forward two products and backward five, of width 32 in each of two blocks, over (16 + 1) / 2 keys.
   const double attention = 7 * 2 * 8.5 * 2 * 32;
-  EXPECT_DOUBLE_EQ(pass_flops(model, 128, 16), 128 * (6 * weights + attention));
-  EXPECT_LT(pass_flops(model, 128, 4), pass_flops(model, 128, 16));
+  const auto vocabulary = static_cast<double>(model.vocab);
+  EXPECT_DOUBLE_EQ(pass_flops(model, 128, 16, vocabulary), 128 * (6 * weights + attention));
+  EXPECT_LT(pass_flops(model, 128, 4, vocabulary), pass_flops(model, 128, 16, vocabulary));
+  EXPECT_DOUBLE_EQ(pass_flops(model, 128, 16, vocabulary - 10), 128 * (6 * (weights - 10 * 16) + attention));
 }
 
 TEST(StepMeter, CountsTheMatricesOfMuonAlone) {
