@@ -132,7 +132,6 @@ class Trainer {
     last_checkpoint_ = Clock::now();
     started_ = request_.resume ? last_checkpoint_ : request_.clock_start.value_or(last_checkpoint_);
     seconds_before_ = position_.seconds;
-    first_step_ = position_.step;
     while (!finished()) {
       P5_TRY(const bool done, step());
       if (!done) return interrupt();
@@ -183,9 +182,7 @@ class Trainer {
     if (replay_) return position_.step >= static_cast<std::int64_t>(replay_->size());
     if (train.steps > 0 && position_.step >= train.steps) return true;
     if (train.max_seconds <= 0) return false;
-    const auto steps = static_cast<double>(position_.step - first_step_);
-    const double mean = steps > 0 ? (elapsed() - seconds_before_) / steps : 0;
-    return elapsed() + mean > train.max_seconds;
+    return elapsed() + *std::max_element(recent_seconds_.begin(), recent_seconds_.end()) > train.max_seconds;
   }
 
   // Everything that state.bin holds as tensors; they share memory with what they name.
@@ -285,6 +282,10 @@ class Trainer {
   // One optimiser step. False: a stop was asked for, and everything is as before the step.
   Result<bool> step() {
     meter_.begin();
+    const double now = elapsed();
+    if (step_begun_)
+      recent_seconds_[static_cast<std::size_t>(position_.step) % recent_seconds_.size()] = now - *step_begun_;
+    step_begun_ = now;
     P5_TRY(const std::optional<BatchLoss> loss, accumulate_gradients());
     if (!loss) {
       loader_->seek(position_.loader);
@@ -467,7 +468,8 @@ class Trainer {
   StepPlan plan_;         // of the next step
   Clock::time_point started_ = Clock::now(), last_checkpoint_ = started_;
   double seconds_before_ = 0;  // the clock's reading when this session began
-  std::int64_t first_step_ = 0;
+  std::optional<double> step_begun_;        // the clock's reading when the last step began
+  std::array<double, 8> recent_seconds_{};  // between the beginnings of the last steps
   std::int64_t checkpoint_step_ = -1;
 };
 
