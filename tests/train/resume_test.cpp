@@ -10,6 +10,7 @@ using ResumeTest = TrainerTest;
 TEST_F(ResumeTest, ResumeIsBitExact) {
   const std::vector<std::vector<std::string>> kinds = {
       {"train.warmup_steps=3", "train.precision=bfloat16"},
+      {"train.head_sample=4", "train.head_sample_fraction=0.7", "train.sequence_start=4"},
       {"data.order=sequential", "optimizer.kind=adamw", "optimizer.weight_decay=0.1", "optimizer.clip=1"},
       {"model.backbone=gpt2", "model.kv_heads=2", "model.embedding_width=32", "model.activation=gelu",
        "model.norm=layer", "model.dropout=0.2", "model.embedding_storage=fp16"}};
@@ -41,6 +42,8 @@ TEST_F(ResumeTest, ReplayRepeatsAWallClockRunBitForBit) {
                                             "train.max_seconds=1.5",
                                             "train.batch_start_tokens=64",
                                             "train.sequence_start=4",
+                                            "train.head_sample=4",
+                                            "train.head_sample_fraction=0.6",
                                             "train.soft_quantization_fraction=0.3",
                                             "quantizer.scale_bits=5",
                                             "train.scale_qat_fraction=0.4",
