@@ -15,7 +15,11 @@ VocabularySample sample_vocabulary(const torch::Tensor& targets, const torch::Te
   const auto vocab = static_cast<std::size_t>(weighed.numel());
   constexpr std::int64_t kOther = -1, kTarget = -2;
   std::vector<std::int64_t> place(vocab, kOther);
-  for (std::int64_t i = 0; i < flat.numel(); ++i) place[static_cast<std::size_t>(ids[i])] = kTarget;
+  for (std::int64_t i = 0; i < flat.numel(); ++i) {
+    TORCH_CHECK_VALUE(ids[i] >= 0 && ids[i] < weighed.numel(), "target ", ids[i], " is outside the vocabulary of ",
+                      vocab, " tokens");
+    place[static_cast<std::size_t>(ids[i])] = kTarget;
+  }
   double all = 0, others = 0;
   for (std::size_t token = 0; token < vocab; ++token)
     if (place[token] == kOther) all += weight[token], ++others;

@@ -38,6 +38,11 @@ TEST(VocabularySample, HoldsEveryTargetAndAPartOfTheRest) {
   }
 }
 
+TEST(VocabularySample, TargetsBeyondTheVocabularyAreRefused) {
+  for (const std::int64_t target : {std::int64_t{-1}, kVocab})
+    EXPECT_THROW((void)sample_vocabulary(torch::tensor({target}), equal_weights(), {2, 1}), c10::ValueError);
+}
+
 TEST(VocabularySample, EstimatesSumsWithoutBias) {
   torch::manual_seed(2);
   const torch::Tensor targets = torch::randint(kVocab, {20}, torch::kInt64), logits = 2 * torch::randn({kVocab});
