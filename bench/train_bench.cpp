@@ -319,9 +319,8 @@ bool measure_steps(const std::string& network, int rounds, bool with_curve, benc
   }
   std::vector<TensorSpec> specs = tensor_specs(config.model);
   const double tokens = static_cast<double>(kBatch * kLength);
-  const double flops =
-      pass_flops(config.model, kBatch * kLength, kLength, static_cast<double>(config.model.vocab)) +
-      orthogonalization_flops(specs, optimizer_of(config, type));
+  const double flops = pass_flops(config.model, kBatch * kLength, kLength, static_cast<double>(config.model.vocab)) +
+                       orthogonalization_flops(specs, optimizer_of(config, type));
   bench::Figure speed{"train.info", "par5" + size, tokens / bench::median(ours), "tokens/s", {}, {}};
   speed.threads = at::get_num_threads(), speed.repetitions = rounds;
   speed.lowest = tokens / *std::max_element(ours.begin(), ours.end()), speed.median = speed.value;
@@ -453,8 +452,8 @@ bool measure_update(int rounds, bench::Figures& figures) {
       return false;
     }
   }
-  figures.add(
-      ratio("train.3.quantiser", "all weights to storage, eager / par5's refresh, d576", quantiser.first, quantiser.second, 5.0, {}));
+  figures.add(ratio("train.3.quantiser", "all weights to storage, eager / par5's refresh, d576", quantiser.first,
+                    quantiser.second, 5.0, {}));
 
   const ProductRates rates = measure_product_rates(config.model, torch::kCPU);
   const torch::ScalarType type = rates.bfloat16 >= 1.1 * rates.float32 ? torch::kBFloat16 : torch::kFloat32;

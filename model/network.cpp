@@ -107,16 +107,13 @@ torch::Tensor Network::vocabulary_bias() {
 }
 
 torch::Tensor Network::logits(const torch::Tensor& hidden_rows) {
-  return head_logits(features(hidden_rows), weight(embedding_name(model_)),
-                     vocabulary_bias(),
-                     head_settings());
+  return head_logits(features(hidden_rows), weight(embedding_name(model_)), vocabulary_bias(), head_settings());
 }
 
 torch::Tensor Network::nats(const torch::Tensor& hidden_rows, const torch::Tensor& targets, double temperature) {
   const torch::NoGradGuard no_gradients;
-  return head_nats(features(hidden_rows), weight(embedding_name(model_)),
-                   vocabulary_bias(),
-                   targets, temperature, head_settings());
+  return head_nats(features(hidden_rows), weight(embedding_name(model_)), vocabulary_bias(), targets, temperature,
+                   head_settings());
 }
 
 Network::Loss Network::loss(const torch::Tensor& tokens, const torch::Tensor& targets, double z_loss) {
@@ -130,8 +127,8 @@ Network::Loss Network::loss(const torch::Tensor& tokens, const torch::Tensor& ta
 Network::Loss Network::sampled_loss(const torch::Tensor& tokens, const torch::Tensor& targets, double z_loss,
                                     const HeadSample& settings) {
   const torch::Tensor bias = vocabulary_bias();
-  const torch::Tensor weights = bias.defined() ? (0.5 * bias.detach().cpu()).clamp(-20, 20).exp()
-                                               : torch::ones({model_.vocab}, torch::kFloat32);
+  const torch::Tensor weights =
+      bias.defined() ? (0.5 * bias.detach().cpu()).clamp(-20, 20).exp() : torch::ones({model_.vocab}, torch::kFloat32);
   const VocabularySample sample = sample_vocabulary(targets.cpu(), weights, settings);
   const torch::Tensor rows = features(hidden(tokens).flatten(0, 1)), ids = sample.tokens.to(device_);
   HeadSettings head = head_settings();

@@ -34,10 +34,7 @@ Result<Loader> Loader::create(const ShardReader& shards, Order order, std::int64
 }
 
 Loader::Loader(const ShardReader& shards, Order order, std::int64_t sequence, std::uint64_t seed)
-    : shards_(&shards),
-      order_(order),
-      sequence_(sequence),
-      seed_(seed) {
+    : shards_(&shards), order_(order), sequence_(sequence), seed_(seed) {
   begin_epoch(0);
 }
 

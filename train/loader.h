@@ -26,9 +26,9 @@ struct LoaderPosition {
 
 // Windows start every `sequence` tokens, so each token of an epoch is a target once (but for the first and a tail
 // shorter than a window). sequential: front to back, again from the front at the end. shuffled_windows: every epoch
-// has its own permutation and its own offset of 0 … sequence − 1 tokens, both drawn from seed and epoch. Shorter windows
-// are parts of these; those of kBlock windows are given out in an order of their own, so that a batch comes from many
-// places. Where the length changes within a block, some of the block's parts come twice and some not at all.
+// has its own permutation and its own offset of 0 … sequence − 1 tokens, both drawn from seed and epoch. Shorter
+// windows are parts of these; those of kBlock windows are given out in an order of their own, so that a batch comes
+// from many places. Where the length changes within a block, some of the block's parts come twice and some not at all.
 class Loader {
  public:
   // Fewer tokens than one window is bad_data. `shards` must outlive the loader.

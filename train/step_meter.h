@@ -14,8 +14,8 @@ namespace par5 {
 long minor_faults();
 
 // FLOPs of the products in a forward and a backward pass over `tokens` in windows of `sequence`: 6 per weight of a
-// matrix and token, the head over `vocabulary` tokens included, and causal attention (two products forward, five backward, each over the keys that a
-// query sees).
+// matrix and token, the head over `vocabulary` tokens included, and causal attention (two products forward, five
+// backward, each over the keys that a query sees).
 double pass_flops(const ModelConfig& model, std::int64_t tokens, std::int64_t sequence, double vocabulary);
 
 // FLOPs of the Newton–Schulz iterations of a step.

@@ -282,10 +282,7 @@ class Trainer {
   // One optimiser step. False: a stop was asked for, and everything is as before the step.
   Result<bool> step() {
     meter_.begin();
-    const double now = elapsed();
-    if (step_begun_)
-      recent_seconds_[static_cast<std::size_t>(position_.step) % recent_seconds_.size()] = now - *step_begun_;
-    step_begun_ = now;
+    const double begun = elapsed();
     P5_TRY(const std::optional<BatchLoss> loss, accumulate_gradients());
     if (!loss) {
       loader_->seek(position_.loader);
@@ -301,6 +298,7 @@ class Trainer {
     recorder_->add_step(plan_, loss->cross_entropy);
     const double flops = pass_flops(config_.model, plan_.batch_tokens, plan_.sequence, loss->vocabulary);
     P5_OK(plan_next_step());
+    recent_seconds_[static_cast<std::size_t>(position_.step) % recent_seconds_.size()] = elapsed() - begun;
     meter_.end(flops + orthogonalization_flops_);
     return true;
   }
@@ -467,9 +465,8 @@ class Trainer {
   RunPosition position_;  // after the last finished step
   StepPlan plan_;         // of the next step
   Clock::time_point started_ = Clock::now(), last_checkpoint_ = started_;
-  double seconds_before_ = 0;  // the clock's reading when this session began
-  std::optional<double> step_begun_;        // the clock's reading when the last step began
-  std::array<double, 8> recent_seconds_{};  // between the beginnings of the last steps
+  double seconds_before_ = 0;               // the clock's reading when this session began
+  std::array<double, 8> recent_seconds_{};  // of the last steps alone, without validation and checkpoints
   std::int64_t checkpoint_step_ = -1;
 };
 

@@ -53,10 +53,11 @@ struct TrainReport {
 };
 
 // Runs until train.steps or train.max_seconds, whichever is first; a step that would end after max_seconds, were it as
-// long as the longest of the last eight, is not begun. Runs that are bounded by steps alone give the same checkpoint bytes every
-// time, for the same machine, threads and LibTorch, resumed or not; so does a run that replays another's schedule.
-// Errors: usage (folder exists, vocabulary or resumed settings do not fit), bad_data (shards), check_failed (the loss
-// or a weight is not finite, or the loss diverged; the last checkpoint is kept), interrupted (after a checkpoint), io.
+// long as the longest of the last eight, is not begun. Runs that are bounded by steps alone give the same checkpoint
+// bytes every time, for the same machine, threads and LibTorch, resumed or not; so does a run that replays another's
+// schedule. Errors: usage (folder exists, vocabulary or resumed settings do not fit), bad_data (shards), check_failed
+// (the loss or a weight is not finite, or the loss diverged; the last checkpoint is kept), interrupted (after a
+// checkpoint), io.
 Result<TrainReport> train(const TrainRequest& request);
 
 }  // namespace par5
