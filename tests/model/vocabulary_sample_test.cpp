@@ -63,7 +63,9 @@ TEST(VocabularySample, EstimatesSumsWithoutBias) {
     const double mean = sum / kSamples;
     deviation[weighted] = std::sqrt(squares / kSamples - mean * mean);
     EXPECT_NEAR(mean, 1.0, 4 * deviation[weighted] / std::sqrt(kSamples));
-    if (!weighted) EXPECT_EQ(drawn.size(), kVocab);
+    if (!weighted) {
+      EXPECT_EQ(drawn.size(), kVocab);
+    }
   }
   EXPECT_LT(deviation[1], 0.5 * deviation[0]);
 }
