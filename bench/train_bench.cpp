@@ -2,7 +2,7 @@
 //
 // What is compared runs in processes of its own, since malloc's settings belong to a process, and takes turns: the
 // parent asks each for one step after the other. Without --long a few steps at d = 192; with it 100, and the d = 576
-// network.
+// network. par5-bench-train FOLDER [--long] [steps | head | attention | update]: all parts, or one.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -52,11 +52,13 @@ Config config_of(const std::string& network) {
   return values;
 }
 
-// par5's optimiser: in float32 the Gram form is less work; bfloat16 needs the plain one and is taken where it is
-// faster.
+// par5's optimiser: in float32 and in integers the Gram form is less work; bfloat16 needs the plain one and is taken
+// where it is faster than float32.
 OptimizerConfig optimizer_of(const Config& config, torch::ScalarType type) {
   OptimizerConfig optimizer = config.optimizer;
-  optimizer.muon_form = type == torch::kBFloat16 ? MuonForm::plain : MuonForm::gram;
+  const bool integers = kernels::has_fast_integer_products();
+  optimizer.muon_products = integers ? MuonProducts::int16 : MuonProducts::floating;
+  optimizer.muon_form = type == torch::kBFloat16 && !integers ? MuonForm::plain : MuonForm::gram;
   return optimizer;
 }
 
@@ -483,7 +485,9 @@ bool measure_update(int rounds, bench::Figures& figures) {
     return false;
   }
   bench::Figure figure = ratio("train.3.muon", "plain float32 Muon / par5's, d576", muon.first, muon.second, 3.0, {});
-  figure.detail = type == torch::kBFloat16 ? "bfloat16, plain form" : "float32, Gram form";
+  figure.detail = kernels::has_fast_integer_products() ? "16-bit integers, Gram form"
+                  : type == torch::kBFloat16           ? "bfloat16, plain form"
+                                                       : "float32, Gram form";
   figures.add(figure);
   return true;
 }
@@ -493,22 +497,25 @@ bool measure_update(int rounds, bench::Figures& figures) {
 int main(int argc, char** argv) {
   if (argc == 8 && std::strcmp(argv[1], "--child") == 0) return child_main(argv);
   ::signal(SIGPIPE, SIG_IGN);
-  std::string folder;
+  std::string folder, only;
   bool all = false;
   for (int i = 1; i < argc; ++i)
     if (std::strcmp(argv[i], "--long") == 0)
       all = true;
     else
-      folder = argv[i];
+      (folder.empty() ? folder : only) = argv[i];
+  const auto wanted = [&](const char* part) { return only.empty() || only == part; };
   tune_allocator();
   set_threads(0);
   std::printf("%s\n", to_string(describe_runtime()).c_str());
   bench::Figures figures("train");
   constexpr int kRounds = 5;
-  if (!measure_steps("d192", all ? 99 : kRounds, true, figures)) return 1;
-  if (all && !measure_steps("d576", kRounds, false, figures)) return 1;
-  if (!measure_head(kRounds, figures)) return 1;
-  if (!measure_attention(kRounds, figures)) return 1;
-  if (!measure_update(kRounds, figures)) return 1;
+  if (wanted("steps")) {
+    if (!measure_steps("d192", all ? 99 : kRounds, true, figures)) return 1;
+    if (all && !measure_steps("d576", kRounds, false, figures)) return 1;
+  }
+  if (wanted("head") && !measure_head(kRounds, figures)) return 1;
+  if (wanted("attention") && !measure_attention(kRounds, figures)) return 1;
+  if (wanted("update") && !measure_update(kRounds, figures)) return 1;
   return figures.finish(folder);
 }

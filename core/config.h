@@ -38,6 +38,7 @@ enum class MuonCoefficients { quintic, polar_express };
 enum class MuonVariant { muon, normuon };
 // How Newton–Schulz is computed: as it is written, or as a polynomial of the smaller Gram matrix.
 enum class MuonForm { plain, gram };
+enum class MuonProducts { floating, int16 };
 // Learned factors on the quantiser's scales: none, one per row, one per stored scale.
 enum class LearnedScale { none, row, group };
 // Test-time training: the optimiser, how its rate goes over an evaluation, and which matrices LoRA factors sit on.
@@ -143,6 +144,7 @@ struct OptimizerConfig {
   MuonVariant muon_variant = MuonVariant::muon;
   double normuon_beta2 = 0.95;
   MuonForm muon_form = MuonForm::plain;
+  MuonProducts muon_products = MuonProducts::floating;
   double scalar_lr = 0.01;
   double embedding_lr = 0.01;
   double adamw_lr = 3e-4;

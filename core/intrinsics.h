@@ -47,6 +47,10 @@ using WordSums = std::int32_t __attribute__((vector_size(64)));
 PAR5_VNNI_INLINE WordSums dot(WordSums sums, __m512i unsigned_bytes, __m512i signed_bytes) {
   return reinterpret_cast<WordSums>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sums), unsigned_bytes, signed_bytes));
 }
+// Adds to each sum the products of two signed 16-bit integers.
+PAR5_VNNI_INLINE WordSums dot_words(WordSums sums, __m512i a, __m512i b) {
+  return reinterpret_cast<WordSums>(_mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sums), a, b));
+}
 #endif
 
 }  // namespace par5

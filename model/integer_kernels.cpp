@@ -6,38 +6,26 @@
 #include <cstring>
 
 #include "core/intrinsics.h"
+#include "model/integer_rounding.h"
 
 namespace par5::kernels {
+
+namespace {
+bool only_portable = false;
+}
+bool has_fast_integer_products() {
+  static const bool present = cpu_has_avx512_vnni();
+  return present;
+}
+void force_portable_integer_products(bool portable) { only_portable = portable; }
+bool takes_fast_integer_products() { return has_fast_integer_products() && !only_portable; }
+
 namespace {
 
 constexpr int kRowSteps = 127;
 constexpr int kOffset = 128;
 constexpr std::size_t kWords = IntegerRows::kBlock;  // columns that are rounded together
 constexpr int kTileRows = 6;                         // times four vectors of 16 columns: 24 of 32 registers hold sums
-// Rows of smaller values are zero: the reciprocal of their scale would not be finite.
-constexpr float kSmallest = 1e-30f;
-
-struct Scale {
-  float step = 0, reciprocal = 0;
-};
-// `largest` is NaN or infinite where a value is.
-Scale scale_of(float largest, int steps) {
-  if (largest < kSmallest) return {};
-  const auto count = static_cast<float>(steps);
-  return {largest / count, std::isfinite(largest) ? count / largest : 0};
-}
-
-std::uint32_t magnitude(float value) { return std::bit_cast<std::uint32_t>(value) & 0x7fffffffu; }
-
-// x · factor, or x.
-float scaled(const float* x, const float* factors, std::size_t i) { return factors ? x[i] * factors[i] : x[i]; }
-
-float largest_magnitude_portable(const float* x, const float* factors, std::size_t n) {
-  std::uint32_t largest = 0;  // as bits, magnitudes are ordered, with NaN above all
-  for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, magnitude(scaled(x, factors, i)));
-  return std::bit_cast<float>(largest);
-}
-
 // Codes of n values; gives their sum.
 std::int32_t round_codes_portable(const float* x, const float* factors, std::size_t n, float reciprocal,
                                   std::int8_t* codes) {
@@ -97,34 +85,22 @@ void tile_portable(const IntegerRows& rows, const PackedPanels& packed, float* o
 }
 
 #if defined(__x86_64__)
-constexpr std::size_t kLanes = 16, kVectors = kPanelColumns / kLanes;
-
-PAR5_VNNI_INLINE __mmask16 first_lanes(std::size_t n) {
-  return n >= kLanes ? __mmask16(0xffff) : static_cast<__mmask16>((1u << n) - 1);
-}
-PAR5_VNNI_INLINE __m512 load_scaled(const float* x, const float* factors, std::size_t i, __mmask16 mask) {
-  const __m512 values = _mm512_maskz_loadu_ps(mask, x + i);
-  return factors ? _mm512_mul_ps(values, _mm512_maskz_loadu_ps(mask, factors + i)) : values;
-}
-
-PAR5_VNNI float largest_magnitude_vnni(const float* x, const float* factors, std::size_t n) {
-  __m512i largest = _mm512_setzero_si512();
-  const __m512i all_but_sign = _mm512_set1_epi32(0x7fffffff);
-  for (std::size_t i = 0; i < n; i += kLanes) {
-    const __m512 values = load_scaled(x, factors, i, first_lanes(n - i));
-    largest = _mm512_max_epu32(largest, _mm512_and_si512(_mm512_castps_si512(values), all_but_sign));
-  }
-  return std::bit_cast<float>(_mm512_reduce_max_epu32(largest));
-}
+constexpr std::size_t kVectors = kPanelColumns / kLanes;
 
 PAR5_VNNI std::int32_t round_codes_vnni(const float* x, const float* factors, std::size_t n, float reciprocal,
                                         std::int8_t* codes) {
   __m512i sum = _mm512_setzero_si512();
   const __m512 factor = _mm512_set1_ps(reciprocal);
-  for (std::size_t i = 0; i < n; i += kLanes) {
-    const __mmask16 mask = reciprocal == 0 ? __mmask16(0) : first_lanes(n - i);
-    const __m512 values = _mm512_mul_ps(load_scaled(x, factors, i, mask), factor);
-    const __m512i rounded = _mm512_cvtps_epi32(values);
+  const __mmask16 any = reciprocal == 0 ? __mmask16(0) : __mmask16(0xffff);
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(load_scaled(x, factors, i, any), factor));
+    sum = _mm512_add_epi32(sum, rounded);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i), _mm512_cvtepi32_epi8(rounded));
+  }
+  if (i < n) {
+    const __mmask16 mask = any & first_lanes(n - i);
+    const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(load_scaled(x, factors, i, mask), factor));
     sum = _mm512_add_epi32(sum, rounded);
     _mm512_mask_cvtepi32_storeu_epi8(codes + i, first_lanes(n - i), rounded);
   }
@@ -247,23 +223,16 @@ struct Forms {
 };
 
 constexpr Forms kPortable;
-bool only_portable = false;
-
 const Forms& forms() {
 #if defined(__x86_64__)
   static const Forms fast = {largest_magnitude_vnni, round_codes_vnni, largest_of_columns_vnni, round_columns_vnni,
                              tile_vnni};
-  static const bool present = cpu_has_avx512_vnni();
-  if (present && !only_portable) return fast;
+  if (takes_fast_integer_products()) return fast;
 #endif
   return kPortable;
 }
 
 }  // namespace
-
-bool has_fast_integer_products() { return cpu_has_avx512_vnni(); }
-
-void force_portable_integer_products(bool portable) { only_portable = portable; }
 
 void quantize_rows(const float* x, const float* factors, const IntegerRows& rows, std::size_t begin, std::size_t end) {
   const Forms& form = forms();

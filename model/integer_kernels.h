@@ -12,6 +12,8 @@ namespace par5::kernels {
 bool has_fast_integer_products();
 // For tests: the portable forms whatever the CPU.
 void force_portable_integer_products(bool portable);
+// Whether kernels take their AVX-512 forms: both of the above.
+bool takes_fast_integer_products();
 
 // The inner dimension of a product, in groups that have scales of their own; the last may be shorter. Codes are stored
 // in quads, which one instruction multiplies: every group is padded to whole ones with zeros.

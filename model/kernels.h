@@ -119,6 +119,19 @@ std::size_t causal_attention_scratch(const CausalAttention& job);
 void causal_attention(const CausalAttention& job, std::size_t begin, std::size_t end, float* scratch);
 void causal_attention_backward(const CausalAttention& job, std::size_t begin, std::size_t end, float* scratch);
 
+// Nesterov's momentum, for Muon: momentum = decay · momentum + gradient, direction = gradient + decay · momentum; then
+// its RMS-norm where `norm` is set.
+struct NesterovRows {
+  std::size_t width = 0;
+  float decay = 0;
+  bool norm = false;
+  float epsilon = 0;
+  const float* gradient = nullptr;
+  float* momentum = nullptr;
+  float* direction = nullptr;
+};
+void nesterov_rows(const NesterovRows& job, std::size_t begin, std::size_t end);
+
 // Rows of logits before bias and softcap: each row's logsumexp and target logit after them, and with `gradient` the
 // loss's gradient in place of the logits: (softmax · (1 + 2 · z_loss · logsumexp) - target) · softcap'(z) · factor.
 struct LogitLoss {

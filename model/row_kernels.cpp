@@ -222,6 +222,26 @@ void SquaredReluBackwardRows(const SquaredRelu& job, std::size_t begin, std::siz
   });
 }
 
+void NesterovRowsOf(const NesterovRows& job, std::size_t begin, std::size_t end) {
+  const std::size_t n = job.width;
+  const V decay = hn::Set(Tag(), job.decay);
+  for (std::size_t row = begin; row < end; ++row) {
+    const float* gradient = job.gradient + row * n;
+    float *momentum = job.momentum + row * n, *direction = job.direction + row * n;
+    V squares = hn::Zero(Tag());
+    for (std::size_t i = 0; i < n; i += lanes()) {
+      const V slope = load(gradient, i, n), moved = hn::MulAdd(decay, load(momentum, i, n), slope),
+              ahead = hn::MulAdd(decay, moved, slope);
+      store(moved, momentum, i, n);
+      store(ahead, direction, i, n);
+      squares = hn::MulAdd(ahead, ahead, squares);
+    }
+    if (!job.norm) continue;
+    const V factor = hn::Set(Tag(), 1.0f / std::sqrt(sum_of(squares) / static_cast<float>(n) + job.epsilon));
+    for (std::size_t i = 0; i < n; i += lanes()) store(hn::Mul(load(direction, i, n), factor), direction, i, n);
+  }
+}
+
 const char* InstructionSet() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace HWY_NAMESPACE
@@ -237,6 +257,7 @@ HWY_EXPORT(BorderRows);
 HWY_EXPORT(BorderBackwardRows);
 HWY_EXPORT(SquaredReluRows);
 HWY_EXPORT(SquaredReluBackwardRows);
+HWY_EXPORT(NesterovRowsOf);
 HWY_EXPORT(InstructionSet);
 
 const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(InstructionSet)(); }
@@ -257,6 +278,10 @@ void squared_relu(const SquaredRelu& job, std::size_t begin, std::size_t end) {
 }
 void squared_relu_backward(const SquaredRelu& job, std::size_t begin, std::size_t end) {
   HWY_DYNAMIC_DISPATCH(SquaredReluBackwardRows)(job, begin, end);
+}
+
+void nesterov_rows(const NesterovRows& job, std::size_t begin, std::size_t end) {
+  HWY_DYNAMIC_DISPATCH(NesterovRowsOf)(job, begin, end);
 }
 
 }  // namespace par5::kernels

@@ -6,6 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
+
+#include "model/int16_kernels.h"
+#include "model/kernels.h"
 
 namespace par5 {
 namespace {
@@ -20,83 +24,181 @@ constexpr std::array<Triple, 5> kPolarExpress = {{{8.15655, -22.48329, 15.87877}
                                                   {3.28575, -2.36813, 0.46449},
                                                   {2.34654, -1.70978, 0.42324}}};
 constexpr double kPolarExpressSafety = 1.02;
+constexpr double kSmallestNorm = 1e-7;  // added to norms
 
 const Triple& triple(MuonCoefficients coefficients, std::int64_t iteration) {
   if (coefficients == MuonCoefficients::quintic) return kQuintic;
   return kPolarExpress[static_cast<std::size_t>(std::min<std::int64_t>(iteration, 4))];
 }
 
-torch::Tensor plain_form(torch::Tensor x, const NewtonSchulz& options) {
-  for (std::int64_t i = 0; i < options.iterations; ++i) {
-    const auto [a, b, c] = triple(options.coefficients, i);
-    const torch::Tensor square = torch::mm(x, x.t());
-    const torch::Tensor polynomial = torch::addmm(square, square, square, /*beta=*/b, /*alpha=*/c);
-    x = torch::addmm(x, polynomial, x, /*beta=*/a, /*alpha=*/1.0);
-  }
-  return x;
-}
-
 // Blocks of rows in which half of a symmetric product is done: more save more operations, fewer keep the products
 // large.
 std::int64_t symmetric_blocks(std::int64_t rows) { return std::clamp<std::int64_t>(rows / 96, 1, 8); }
 
-// beta · C + alpha · A·B, which is known to be symmetric: the blocks on and below the diagonal, and their mirror image.
-// An undefined C is zero.
-torch::Tensor symmetric_product(const torch::Tensor& a, const torch::Tensor& b, const torch::Tensor& c = {},
-                                double beta = 0, double alpha = 1) {
-  const std::int64_t rows = a.size(0), blocks = symmetric_blocks(rows);
-  torch::Tensor product = torch::empty({rows, rows}, a.options());
-  for (std::int64_t block = 0; block < blocks; ++block) {
-    const std::int64_t begin = rows * block / blocks, end = rows * (block + 1) / blocks, count = end - begin;
-    torch::Tensor out = product.narrow(0, begin, count).narrow(1, 0, end);
-    const torch::Tensor left = a.narrow(0, begin, count), right = b.narrow(1, 0, end);
-    if (c.defined())
-      at::addmm_out(out, c.narrow(0, begin, count).narrow(1, 0, end), left, right, beta, alpha);
-    else
-      at::mm_out(out, left, right);
-    if (begin > 0) product.narrow(0, 0, begin).narrow(1, begin, count).copy_(out.narrow(1, 0, begin).t());
+// The rows of a float32 matrix in 16-bit integers, its columns times `factors` before where they are not null.
+struct RoundedRows {
+  explicit RoundedRows(const torch::Tensor& matrix, const float* factors = nullptr) {
+    rows.rows = static_cast<std::size_t>(matrix.size(0)), rows.inner = static_cast<std::size_t>(matrix.size(1));
+    codes = torch::empty({matrix.size(0), static_cast<std::int64_t>(rows.padded())}, torch::kInt16);
+    scales = torch::empty({matrix.size(0)}, torch::kFloat32);
+    rows.codes = codes.mutable_data_ptr<std::int16_t>(), rows.scales = scales.mutable_data_ptr<float>();
+    kernels::quantize_int16_rows(matrix.const_data_ptr<float>(), factors, rows);
   }
-  return product;
+  torch::Tensor codes, scales;
+  kernels::Int16Rows rows;
+};
+
+// A matrix that is rounded once, when that is first needed.
+class Operand {
+ public:
+  Operand() = default;
+  explicit Operand(torch::Tensor matrix) : values(std::move(matrix)) {}
+  const kernels::Int16Rows& rounded() const {
+    if (!rounded_) rounded_.emplace(values);
+    return rounded_->rows;
+  }
+  torch::Tensor values;
+
+ private:
+  mutable std::optional<RoundedRows> rounded_;
+};
+
+torch::Tensor room_for_panels(std::int64_t inner, std::int64_t columns) {
+  const auto size = kernels::int16_panels_size(static_cast<std::size_t>(inner), static_cast<std::size_t>(columns));
+  return torch::empty({static_cast<std::int64_t>(size)}, torch::kInt16);
 }
 
-// After so many steps on a Gram matrix X is multiplied, and the Gram matrix taken anew: the squares of small singular
-// values, lost in it beside the largest, have grown by then.
-constexpr std::int64_t kGramSteps = 3;
+// out ← base_factor · out + alpha · A·Bᵀ, where both are known to be symmetric: the blocks on and below the diagonal,
+// and their mirror image.
+void symmetric_product(const NewtonSchulz& options, torch::Tensor out, double base_factor, const Operand& a,
+                       const Operand& b, double alpha) {
+  const std::int64_t rows = a.values.size(0), blocks = symmetric_blocks(rows);
+  if (options.products == MuonProducts::int16) {
+    torch::Tensor panels = room_for_panels(b.values.size(1), rows);
+    const kernels::Int16Panels packed =
+        kernels::pack_int16_transposed(b.rounded(), panels.mutable_data_ptr<std::int16_t>());
+    float* const sums = out.mutable_data_ptr<float>();
+    kernels::int16_product(a.rounded(), packed, static_cast<float>(alpha), /*lower=*/true,
+                           base_factor == 0 ? nullptr : sums, static_cast<float>(base_factor), sums);
+    kernels::mirror_lower(sums, static_cast<std::size_t>(rows));
+    return;
+  }
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    const std::int64_t begin = rows * block / blocks, end = rows * (block + 1) / blocks, count = end - begin;
+    torch::Tensor part = out.narrow(0, begin, count).narrow(1, 0, end);
+    part.addmm_(a.values.narrow(0, begin, count), b.values.narrow(0, 0, end).t(), base_factor, alpha);
+    if (begin > 0) out.narrow(0, 0, begin).narrow(1, begin, count).copy_(part.narrow(1, 0, begin).t());
+  }
+}
 
-// P = aI + bA + cA² of every step commutes with A, so that after it A is P·A·P and the product of all P so far is one
-// symmetric matrix; so are the products on the way, of which one half is enough.
-torch::Tensor gram_form(torch::Tensor x, const NewtonSchulz& options) {
-  for (std::int64_t first = 0; first < options.iterations; first += kGramSteps) {
-    const std::int64_t end = std::min(first + kGramSteps, options.iterations);
-    torch::Tensor square = symmetric_product(x, x.t()), product;
-    for (std::int64_t i = first; i < end; ++i) {
-      const auto [a, b, c] = triple(options.coefficients, i);
-      torch::Tensor polynomial = symmetric_product(square, square, square, /*beta=*/b, /*alpha=*/c);
-      polynomial.diagonal().add_(a);
-      product = product.defined() ? symmetric_product(polynomial, product) : polynomial;
-      if (i + 1 < end) square = symmetric_product(polynomial, symmetric_product(square, polynomial));
-    }
-    x = torch::mm(product, x);
+// A symmetric matrix scalar·I + rest, where the rest's diagonal has the mean 0: the multiple of I, on which alone the
+// directions of small singular values live, stays apart from what is rounded.
+struct Shifted {
+  Shifted() = default;
+  Shifted(double multiple, torch::Tensor other) : rest(std::move(other)) {
+    const double mean = rest.values.diagonal().mean().item<double>();
+    rest.values.diagonal().sub_(mean);
+    scalar = multiple + mean;
+  }
+  double scalar = 0;
+  Operand rest;
+};
+
+// aI + bA + cA².
+Shifted polynomial(const NewtonSchulz& options, const Triple& coefficients, const Shifted& square) {
+  const auto [a, b, c] = coefficients;
+  torch::Tensor rest = square.rest.values * (b + 2 * c * square.scalar);
+  symmetric_product(options, rest, 1, square.rest, square.rest, c);
+  return {a + b * square.scalar + c * square.scalar * square.scalar, rest};
+}
+
+// Of two that commute.
+Shifted product(const NewtonSchulz& options, const Shifted& a, const Shifted& b) {
+  torch::Tensor rest = (b.rest.values * a.scalar).add_(a.rest.values, b.scalar);
+  symmetric_product(options, rest, 1, a.rest, b.rest, 1);
+  return {a.scalar * b.scalar, rest};
+}
+
+// scale · A·X.
+torch::Tensor product(const NewtonSchulz& options, const Shifted& a, const Operand& x, double scale) {
+  if (options.products == MuonProducts::floating)
+    return torch::addmm(x.values, a.rest.values, x.values, a.scalar * scale, /*alpha=*/scale);
+  // The scales of X's rows are those of A's columns.
+  const kernels::Int16Rows& right = x.rounded();
+  const RoundedRows left(a.rest.values, right.scales);
+  torch::Tensor panels = room_for_panels(x.values.size(0), x.values.size(1)), result = torch::empty_like(x.values);
+  const kernels::Int16Panels packed = kernels::pack_int16(right, panels.mutable_data_ptr<std::int16_t>());
+  kernels::int16_product(left.rows, packed, static_cast<float>(scale), /*lower=*/false,
+                         x.values.const_data_ptr<float>(), static_cast<float>(a.scalar * scale),
+                         result.mutable_data_ptr<float>());
+  return result;
+}
+
+double safety(MuonCoefficients coefficients) {
+  return coefficients == MuonCoefficients::polar_express ? kPolarExpressSafety : 1.0;
+}
+
+torch::Tensor plain_form(torch::Tensor x, const NewtonSchulz& options) {
+  for (std::int64_t i = 0; i < options.iterations; ++i) {
+    const auto [a, b, c] = triple(options.coefficients, i);
+    const torch::Tensor square = torch::mm(x, x.t());
+    x = torch::addmm(x, torch::addmm(square, square, square, /*beta=*/b, /*alpha=*/c), x, /*beta=*/a, /*alpha=*/1.0);
   }
   return x;
 }
 
-// FLOPs of both forms by the products that they do; `rows` is the smaller side.
+// After so many steps on a Gram matrix X is multiplied, and the Gram matrix taken anew: the squares of small singular
+// values, lost in it beside the largest, have grown by then. In integers they are lost sooner where they grow faster.
+std::int64_t gram_steps(const NewtonSchulz& options) {
+  return options.products == MuonProducts::int16 && options.coefficients == MuonCoefficients::polar_express ? 2 : 3;
+}
+
+// P = aI + bA + cA² of every step commutes with A, so that after it A is P·A·P and the product of all P so far is one
+// symmetric matrix; so are the products on the way, of which one half is enough. `together` steps are done on one Gram
+// matrix. X need not have been divided by its norm, which the first Gram matrix's trace has.
+torch::Tensor gram_form(torch::Tensor values, std::int64_t together, const NewtonSchulz& options) {
+  for (std::int64_t first = 0; first < options.iterations; first += together) {
+    const std::int64_t end = std::min(first + together, options.iterations);
+    const Operand x(values);
+    torch::Tensor gram = torch::empty({values.size(0), values.size(0)}, values.options());
+    symmetric_product(options, gram, 0, x, x, 1);
+    double scale = 1;
+    if (first == 0) {
+      const double norm = std::sqrt(gram.diagonal().sum(torch::kFloat64).item<double>());
+      scale = 1 / (norm * safety(options.coefficients) + kSmallestNorm);
+      gram.mul_(scale * scale);
+    }
+    Shifted square(0, gram), all;
+    for (std::int64_t i = first; i < end; ++i) {
+      const Shifted step = polynomial(options, triple(options.coefficients, i), square);
+      all = i == first ? step : product(options, step, all);
+      if (i + 1 < end) square = product(options, step, product(options, square, step));
+    }
+    values = product(options, all, x, scale);
+  }
+  return values;
+}
+
+// Operations of both forms by the products that they do; `rows` is the smaller side.
 struct FormFlops {
   double plain = 0, gram = 0;
 };
-FormFlops form_flops(std::int64_t rows, std::int64_t columns, std::int64_t iterations) {
-  const auto small = static_cast<double>(rows), steps = static_cast<double>(iterations);
-  const auto segments = static_cast<double>((iterations + kGramSteps - 1) / kGramSteps);
-  const auto blocks = static_cast<double>(symmetric_blocks(rows));
+FormFlops form_flops(std::int64_t rows, std::int64_t columns, const NewtonSchulz& options) {
+  const bool integers = options.products == MuonProducts::int16;
+  const auto small = static_cast<double>(rows), steps = static_cast<double>(options.iterations);
+  const std::int64_t together = gram_steps(options);
+  const auto segments = static_cast<double>((options.iterations + together - 1) / together);
+  const auto blocks =
+      integers ? std::ceil(small / kernels::Int16Panels::kColumns) : static_cast<double>(symmetric_blocks(rows));
   const double square = 2 * small * small * small, wide = 2 * small * small * static_cast<double>(columns);
-  const double half = (blocks + 1) / (2 * blocks);
-  return {steps * (2 * wide + square), segments * (1 + half) * wide + half * (steps + 3 * (steps - segments)) * square};
+  const double half = (blocks + 1) / (2 * blocks), plain_half = integers ? half : 1;
+  return {steps * ((1 + plain_half) * wide + plain_half * square),
+          segments * (1 + half) * wide + half * (steps + 3 * (steps - segments)) * square};
 }
 
 bool takes_gram_form(std::int64_t rows, std::int64_t columns, const NewtonSchulz& options) {
   // Squares can have singular values whose squares are lost beside the largest; wide matrices hardly do.
-  const FormFlops flops = form_flops(rows, columns, options.iterations);
+  const FormFlops flops = form_flops(rows, columns, options);
   return options.form == MuonForm::gram && 2 * columns >= 3 * rows && flops.gram <= flops.plain;
 }
 
@@ -104,25 +206,44 @@ bool takes_gram_form(std::int64_t rows, std::int64_t columns, const NewtonSchulz
 
 double newton_schulz_flops(std::int64_t rows, std::int64_t columns, const NewtonSchulz& options) {
   const auto [small, large] = std::minmax(rows, columns);
-  const FormFlops flops = form_flops(small, large, options.iterations);
+  const FormFlops flops = form_flops(small, large, options);
   return takes_gram_form(small, large, options) ? flops.gram : flops.plain;
 }
 
-torch::Tensor normalize_rows(const torch::Tensor& matrix) {
-  const torch::Tensor rows = matrix.to(torch::kFloat32);
-  return rows * torch::rsqrt(rows.square().mean(1, /*keepdim=*/true) + std::ldexp(1.0, -23));
+torch::Tensor nesterov_direction(const torch::Tensor& gradient, torch::Tensor momentum_buffer, double momentum,
+                                 bool row_norm) {
+  const double epsilon = std::ldexp(1.0, -23);
+  const auto plain = [](const torch::Tensor& t) {
+    return t.is_cpu() && t.is_contiguous() && t.dtype() == torch::kFloat;
+  };
+  if (gradient.dim() != 2 || !plain(gradient) || !plain(momentum_buffer)) {
+    momentum_buffer.mul_(momentum).add_(gradient);
+    const torch::Tensor direction = gradient.add(momentum_buffer, momentum).to(torch::kFloat32);
+    return row_norm ? direction * torch::rsqrt(direction.square().mean(1, /*keepdim=*/true) + epsilon) : direction;
+  }
+  torch::Tensor direction = torch::empty_like(gradient);
+  kernels::NesterovRows job;
+  job.width = static_cast<std::size_t>(gradient.size(1));
+  job.decay = static_cast<float>(momentum), job.norm = row_norm, job.epsilon = static_cast<float>(epsilon);
+  job.gradient = gradient.const_data_ptr<float>(), job.momentum = momentum_buffer.mutable_data_ptr<float>();
+  job.direction = direction.mutable_data_ptr<float>();
+  kernels::nesterov_rows(job, 0, static_cast<std::size_t>(gradient.size(0)));
+  return direction;
 }
 
-torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& options) {
+torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& requested) {
+  NewtonSchulz options = requested;
+  if (!matrix.is_cpu()) options.products = MuonProducts::floating;
   const bool tall = matrix.size(0) > matrix.size(1);
   const torch::ScalarType wide = options.type == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
   torch::Tensor x = matrix.to(wide);
   // The smaller side goes first, so that A = XXᵀ is the smaller of the two squares.
   if (tall) x = x.t();
-  const double safety = options.coefficients == MuonCoefficients::polar_express ? kPolarExpressSafety : 1.0;
-  x = (x / (x.norm() * safety + 1e-7)).contiguous();
   const bool gram = takes_gram_form(x.size(0), x.size(1), options);
-  x = gram ? gram_form(x, options) : plain_form(x.to(options.type), options);
+  if (gram || options.products == MuonProducts::int16)
+    x = gram_form(x.contiguous(), gram ? gram_steps(options) : 1, options);
+  else
+    x = plain_form((x / (x.norm() * safety(options.coefficients) + kSmallestNorm)).to(options.type), options);
   return (tall ? x.t() : x).to(wide);
 }
 

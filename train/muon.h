@@ -14,6 +14,7 @@ struct NewtonSchulz {
   std::int64_t iterations = 3;
   torch::ScalarType type = torch::kFloat32;  // of the plain form's products: bfloat16, float32, in tests double
   MuonForm form = MuonForm::plain;
+  MuonProducts products = MuonProducts::floating;
 };
 
 // The matrix [rows, columns] (any type) with its singular values pushed towards 1, at least float32, of the same shape.
@@ -24,6 +25,8 @@ struct NewtonSchulz {
 // is multiplied once in three steps, all in float32 whatever the type: bfloat16 would lose the small singular values.
 // Of the symmetric products only one half is done. It is taken where that is fewer operations and columns ≥ 1.5 · rows,
 // or the reverse.
+// Products int16: the same in 16-bit integers (model/int16_kernels.h), on the CPU, whatever the type; of the symmetric
+// products one half in the plain form too.
 torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& options);
 
 // FLOPs of newton_schulz in this form, by the products that it does.
@@ -33,9 +36,12 @@ double newton_schulz_flops(std::int64_t rows, std::int64_t columns, const Newton
 // `row_moments` [rows, 1], which is updated first with decay `beta2`; the result keeps the direction's Frobenius norm.
 torch::Tensor normalize_neurons(const torch::Tensor& direction, torch::Tensor row_moments, double beta2);
 
-// rms(x) = x / sqrt(mean(x²) + 2⁻²³) over each row, as float32. The epsilon is that of every other RMS-norm of the
-// network, so rows whose gradient is nearly nothing stay small.
-torch::Tensor normalize_rows(const torch::Tensor& matrix);
+// Nesterov's momentum: momentum_buffer ← momentum · momentum_buffer + gradient, and the gradient as it would be after
+// the next such step, gradient + momentum · momentum_buffer. With `row_norm` each of its rows is divided by
+// sqrt(mean(x²) + 2⁻²³); the epsilon is that of every other RMS-norm of the network, so rows whose gradient is nearly
+// nothing stay small.
+torch::Tensor nesterov_direction(const torch::Tensor& gradient, torch::Tensor momentum_buffer, double momentum,
+                                 bool row_norm);
 
 // sqrt(max(1, rows / columns)): what the orthogonalised update is multiplied with.
 double muon_scale(std::int64_t rows, std::int64_t columns);

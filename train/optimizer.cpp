@@ -96,12 +96,9 @@ void Optimizer::step(const std::vector<torch::Tensor>& values, const std::vector
 
 void Optimizer::update_muon(torch::Tensor value, const torch::Tensor& gradient, Moments& moments, double rate,
                             double momentum) {
-  moments.first.mul_(momentum).add_(gradient);
-  // Nesterov: the gradient as it would be after the momentum's next step.
-  torch::Tensor direction = gradient.add(moments.first, momentum);
-  if (config_.muon_row_norm) direction = normalize_rows(direction);
-  direction = newton_schulz(direction,
-                            {config_.muon_coefficients, config_.muon_iterations, iteration_type_, config_.muon_form});
+  torch::Tensor direction = nesterov_direction(gradient, moments.first, momentum, config_.muon_row_norm);
+  direction = newton_schulz(direction, {config_.muon_coefficients, config_.muon_iterations, iteration_type_,
+                                        config_.muon_form, config_.muon_products});
   if (config_.muon_variant == MuonVariant::normuon)
     direction = normalize_neurons(direction, moments.second, config_.normuon_beta2);
   value.add_(direction, -rate * muon_scale(value.size(0), value.size(1)));

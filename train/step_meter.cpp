@@ -28,7 +28,7 @@ double pass_flops(const ModelConfig& model, std::int64_t tokens, std::int64_t se
 
 double orthogonalization_flops(const std::vector<TensorSpec>& specs, const OptimizerConfig& optimizer) {
   const NewtonSchulz options{optimizer.muon_coefficients, optimizer.muon_iterations, torch::kFloat32,
-                             optimizer.muon_form};
+                             optimizer.muon_form, optimizer.muon_products};
   double flops = 0;
   for (const ParameterGroup& group : parameter_groups(specs, optimizer))
     if (group.rule == UpdateRule::muon)

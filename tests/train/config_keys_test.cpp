@@ -93,6 +93,7 @@ TEST_F(ConfigKeysTest, NoConfigurationKeyIsDead) {
                                                     {"optimizer.muon_row_norm", "false"},
                                                     {"optimizer.muon_variant", "normuon"},
                                                     {"optimizer.muon_form", "gram"},
+                                                    {"optimizer.muon_products", "int16"},
                                                     {"optimizer.scalar_lr", "0.1"},
                                                     {"optimizer.embedding_lr", "0.1"},
                                                     {"optimizer.adam_beta1", "0.5"},

@@ -92,6 +92,26 @@ TEST(Muon, GramFormIsTheSameFunction) {
       }
 }
 
+// Nearer to float64 than plain bfloat16 by far, also where that fails on a gradient of low rank.
+TEST(Muon, IntegerProductsAreNearerThanBfloat16) {
+  for (const torch::Tensor& matrix :
+       {gaussian(96, 384, 5), gaussian(384, 96, 6), low_rank(96, 384, 8), gaussian(64, 64, 7), gaussian(200, 500, 8),
+        low_rank(500, 200, 8), gaussian(256, 256, 9), low_rank(256, 256, 8), gaussian(401, 803, 10)})
+    for (const auto coefficients : {MuonCoefficients::quintic, MuonCoefficients::polar_express})
+      for (const std::int64_t iterations : {1, 3, 5}) {
+        const torch::Tensor exact = newton_schulz(matrix, {coefficients, iterations, torch::kFloat64, MuonForm::plain});
+        const double bfloat16 =
+            cosine(newton_schulz(matrix, {coefficients, iterations, torch::kBFloat16, MuonForm::plain}), exact);
+        for (const auto form : {MuonForm::plain, MuonForm::gram}) {
+          const torch::Tensor ours =
+              newton_schulz(matrix, {coefficients, iterations, torch::kFloat32, form, MuonProducts::int16});
+          EXPECT_GT(cosine(ours, exact), 0.9999) << iterations;
+          EXPECT_LT(1 - cosine(ours, exact), 0.1 * (1 - bfloat16)) << iterations;
+          EXPECT_NEAR((ours.norm() / exact.norm()).item<double>(), 1.0, 1e-3) << iterations;
+        }
+      }
+}
+
 TEST(Muon, GramFormIsTakenWhereItIsLessWork) {
   const NewtonSchulz plain{MuonCoefficients::quintic, 3, torch::kFloat32, MuonForm::plain},
       gram{MuonCoefficients::quintic, 3, torch::kFloat32, MuonForm::gram};
@@ -118,13 +138,31 @@ TEST(Muon, NeuronsShareTheUpdateEvenlyAndKeepItsNorm) {
 
 TEST(Muon, ZeroGradientGivesZero) {
   const torch::Tensor zero = torch::zeros({8, 4});
-  EXPECT_EQ(newton_schulz(normalize_rows(zero), {}).abs().max().item<float>(), 0.0f);
+  for (const MuonProducts products : {MuonProducts::floating, MuonProducts::int16}) {
+    NewtonSchulz options;
+    options.products = products;
+    const torch::Tensor direction = nesterov_direction(zero, torch::zeros({8, 4}), 0.9, /*row_norm=*/true);
+    EXPECT_EQ(newton_schulz(direction, options).abs().max().item<float>(), 0.0f);
+  }
 }
 
-TEST(Muon, RowsHaveUnitRms) {
-  const torch::Tensor matrix = gaussian(6, 40, 9) * torch::arange(1, 7).to(torch::kFloat64).unsqueeze(1);
-  const torch::Tensor rms = normalize_rows(matrix).square().mean(1).sqrt();
-  EXPECT_LT((rms - 1).abs().max().item<double>(), 1e-5);
+// The fused kernel (float32) and the operations (float64) after several steps.
+TEST(Muon, DirectionFollowsNesterovsMomentum) {
+  for (const bool row_norm : {false, true})
+    for (const std::int64_t columns : {1, 7, 16, 40}) {
+      torch::Tensor fused = torch::zeros({6, columns}), plain = torch::zeros({6, columns}, torch::kFloat64);
+      for (const std::uint64_t seed : {1, 2, 3}) {
+        const torch::Tensor gradient =
+            gaussian(6, columns, seed) * torch::arange(0, 6).to(torch::kFloat64).unsqueeze(1);
+        const torch::Tensor ours = nesterov_direction(gradient.to(torch::kFloat32), fused, 0.9, row_norm),
+                            reference = nesterov_direction(gradient, plain, 0.9, row_norm);
+        EXPECT_LT((ours - reference).abs().max().item<double>(), 2e-6 * reference.abs().max().item<double>());
+        if (row_norm) {
+          EXPECT_LT((ours.narrow(0, 1, 5).square().mean(1).sqrt() - 1).abs().max().item<double>(), 1e-4);
+        }
+      }
+      EXPECT_LT((fused - plain).abs().max().item<double>(), 1e-5);
+    }
 }
 
 TEST(Muon, ScaleGrowsWithTallMatricesOnly) {
