@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "core/half.h"
 #include "pack/quantizer_kernels.h"
 
 namespace par5 {
@@ -41,8 +42,16 @@ void round_to_grid(const float* weights, std::size_t count, float scale, int lim
   for (std::size_t i = 0; i < count; ++i) out[i] = code_of(weights[i], scale, limit) * scale;
 }
 
+std::uint32_t round_to_e4m3_values(const float* values, std::size_t count, float* out) {
+  const std::uint32_t largest = absolute_max_bits(values, count);
+  for (std::size_t i = 0; i < count; ++i) out[i] = round_to_e4m3(values[i]);
+  return largest;
+}
+
 }  // namespace
 
-QuantizerKernels scalar_quantizer_kernels() { return {absolute_sum, absolute_max_bits, encode, round_to_grid}; }
+QuantizerKernels scalar_quantizer_kernels() {
+  return {absolute_sum, absolute_max_bits, encode, round_to_grid, round_to_e4m3_values};
+}
 
 }  // namespace par5

@@ -30,9 +30,17 @@ float AbsoluteSum(const float* weights, std::size_t count) {
   }
   for (std::size_t i = whole; i < count; ++i)
     lanes[i - whole] += std::bit_cast<float>(std::bit_cast<std::uint32_t>(weights[i]) & 0x7fffffffu);
+#if HWY_TARGET == HWY_SCALAR
   for (std::size_t half = 8; half > 0; half /= 2)
     for (std::size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
   return lanes[0];
+#else
+  const hn::FixedTag<float, 4> four;
+  const auto eights_low = hn::Add(hn::Load(four, lanes), hn::Load(four, lanes + 8)),
+             eights_high = hn::Add(hn::Load(four, lanes + 4), hn::Load(four, lanes + 12));
+  const auto fours = hn::Add(eights_low, eights_high), twos = hn::Add(fours, hn::Shuffle1032(fours));
+  return hn::GetLane(hn::Add(twos, hn::Shuffle2301(twos)));
+#endif
 }
 
 std::uint32_t AbsoluteMaxBits(const float* weights, std::size_t count) {
@@ -50,50 +58,106 @@ std::uint32_t AbsoluteMaxBits(const float* weights, std::size_t count) {
   return result;
 }
 
+// code · unit for the codes of `weights`, with unit = 1 or the scale, limit ≤ 3 (or 0: binary), and never -0. Whether
+// the quotient w / scale, rounded to float32, lies beyond 0.5, 1.5 or 2.5 is the same as whether w lies beyond these
+// times the scale, which are exact for an fp16 scale: no division is needed (a test compares both around every border).
+template <class D, class V = hn::Vec<D>>
+V FewLevels(D d, V weights, float scale, int limit, float unit) {
+  const auto magnitude = hn::Abs(weights), one = hn::CopySign(hn::Set(d, unit), weights);
+  if (limit == 0) return hn::IfThenElse(hn::Ge(weights, hn::Zero(d)), hn::Set(d, unit), hn::Set(d, -unit));
+  // Ties go to even codes.
+  auto value = hn::IfThenElseZero(hn::Gt(magnitude, hn::Set(d, 0.5f * scale)), one);
+  if (limit >= 2)
+    value = hn::IfThenElse(hn::Ge(magnitude, hn::Set(d, 1.5f * scale)), hn::Mul(one, hn::Set(d, 2)), value);
+  if (limit >= 3)
+    value = hn::IfThenElse(hn::Gt(magnitude, hn::Set(d, 2.5f * scale)), hn::Mul(one, hn::Set(d, 3)), value);
+  return value;
+}
 // Codes as floats: integers from -limit to limit, never -0. See quantizer_scalar.cpp for the rounding.
-template <class V>
-V CodesOf(V weights, V scale, V bound, V shifter) {
-  const V clamped = hn::Min(hn::Max(hn::Div(weights, scale), hn::Neg(bound)), bound);
+template <class D, class V = hn::Vec<D>>
+V ManyLevels(D d, V weights, float scale, int limit) {
+  const auto bound = hn::Set(d, static_cast<float>(limit)), shifter = hn::Set(d, 12582912.0f);
+  const auto clamped = hn::Min(hn::Max(hn::Div(weights, hn::Set(d, scale)), hn::Neg(bound)), bound);
   return hn::Sub(hn::Add(clamped, shifter), shifter);
 }
-template <class V>
-V SignsOf(V weights, V zero, V one) {
-  return hn::IfThenElse(hn::Ge(weights, zero), one, hn::Neg(one));
+
+// Calls work(vector, its index) with the whole vectors of `weights`; gives the index of the first weight after them.
+template <class Work>
+std::size_t EachVector(const float* weights, std::size_t count, Work&& work) {
+  const Floats d;
+  const std::size_t step = hn::Lanes(d);
+  std::size_t i = 0;
+  for (; i + step <= count; i += step) work(hn::LoadU(d, weights + i), i);
+  return i;
 }
 
 void Encode(const float* weights, std::size_t count, float scale, int limit, std::int8_t* codes) {
   const Floats d;
   const hn::RebindToSigned<Floats> di;
   const hn::Rebind<std::int8_t, Floats> d8;
-  const std::size_t step = hn::Lanes(d);
-  const auto vscale = hn::Set(d, scale), bound = hn::Set(d, static_cast<float>(limit)),
-             shifter = hn::Set(d, 12582912.0f);
-  const auto zero = hn::Zero(d), one = hn::Set(d, 1.0f);
-  std::size_t i = 0;
-  for (; i + step <= count; i += step) {
-    const auto w = hn::LoadU(d, weights + i);
-    const auto q = limit == 0 ? SignsOf(w, zero, one) : CodesOf(w, vscale, bound, shifter);
+  const std::size_t done = EachVector(weights, count, [&](auto w, std::size_t i) HWY_ATTR {
+    const auto q = limit <= 3 ? FewLevels(d, w, scale, limit, 1) : ManyLevels(d, w, scale, limit);
     hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(di, q)), d8, codes + i);
-  }
-  scalar_quantizer_kernels().encode(weights + i, count - i, scale, limit, codes + i);
+  });
+  scalar_quantizer_kernels().encode(weights + done, count - done, scale, limit, codes + done);
+}
+
+template <int kLimit>
+std::size_t RoundToFewLevels(const float* weights, std::size_t count, float scale, float* out) {
+  const Floats d;
+  return EachVector(weights, count, [&](auto w, std::size_t i) HWY_ATTR {
+    hn::StoreU(FewLevels(d, w, scale, kLimit, scale), d, out + i);
+  });
 }
 
 void RoundToGrid(const float* weights, std::size_t count, float scale, int limit, float* out) {
   const Floats d;
-  const std::size_t step = hn::Lanes(d);
-  const auto vscale = hn::Set(d, scale), bound = hn::Set(d, static_cast<float>(limit)),
-             shifter = hn::Set(d, 12582912.0f);
-  const auto zero = hn::Zero(d), one = hn::Set(d, 1.0f);
-  std::size_t i = 0;
-  for (; i + step <= count; i += step) {
-    const auto w = hn::LoadU(d, weights + i);
-    const auto q = limit == 0 ? SignsOf(w, zero, one) : CodesOf(w, vscale, bound, shifter);
-    hn::StoreU(hn::Mul(q, vscale), d, out + i);
+  std::size_t done = 0;
+  switch (limit) {
+    case 0:
+      done = RoundToFewLevels<0>(weights, count, scale, out);
+      break;
+    case 1:
+      done = RoundToFewLevels<1>(weights, count, scale, out);
+      break;
+    case 2:
+      done = RoundToFewLevels<2>(weights, count, scale, out);
+      break;
+    case 3:
+      done = RoundToFewLevels<3>(weights, count, scale, out);
+      break;
+    default:
+      done = EachVector(weights, count, [&](auto w, std::size_t i) HWY_ATTR {
+        hn::StoreU(hn::Mul(ManyLevels(d, w, scale, limit), hn::Set(d, scale)), d, out + i);
+      });
   }
-  scalar_quantizer_kernels().round_to_grid(weights + i, count - i, scale, limit, out + i);
+  scalar_quantizer_kernels().round_to_grid(weights + done, count - done, scale, limit, out + done);
 }
 
-QuantizerKernels MakeKernels() { return {AbsoluteSum, AbsoluteMaxBits, Encode, RoundToGrid}; }
+std::uint32_t RoundToE4m3(const float* values, std::size_t count, float* out) {
+  const Floats d;
+  const hn::RebindToUnsigned<Floats> du;
+  constexpr float kSteps = 0x1p14f;  // its last place is 2^-9, the step of subnormal numbers: adding it rounds to these
+  auto largest = hn::Zero(du);
+  const std::size_t done = EachVector(values, count, [&](auto value, std::size_t i) HWY_ATTR {
+    const auto magnitude = hn::Abs(value);
+    const auto bits = hn::BitCast(du, magnitude);
+    largest = hn::Max(largest, bits);
+    const auto odd = hn::And(hn::ShiftRight<20>(bits), hn::Set(du, 1));
+    const auto rounded = hn::And(hn::Add(hn::Add(bits, hn::Set(du, 0x7ffff)), odd), hn::Set(du, 0xfff00000u));
+    const auto normal = hn::Min(hn::BitCast(d, rounded), hn::Set(d, 448.0f)),
+               subnormal = hn::Sub(hn::Add(magnitude, hn::Set(d, kSteps)), hn::Set(d, kSteps));
+    const auto result = hn::IfThenElse(hn::Lt(magnitude, hn::Set(d, 0x1p-6f)), subnormal, normal);
+    hn::StoreU(hn::CopySignToAbs(result, value), d, out + i);
+  });
+  HWY_ALIGN std::uint32_t lanes[16] = {};
+  hn::StoreU(largest, du, lanes);
+  std::uint32_t most = scalar_quantizer_kernels().round_to_e4m3(values + done, count - done, out + done);
+  for (const std::uint32_t lane : lanes) most = std::max(most, lane);
+  return most;
+}
+
+QuantizerKernels MakeKernels() { return {AbsoluteSum, AbsoluteMaxBits, Encode, RoundToGrid, RoundToE4m3}; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace par5

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/half.h"
+#include "pack/quantizer_kernels.h"
 
 namespace par5 {
 namespace {
@@ -78,19 +79,17 @@ std::vector<float> StoredTensor::values(std::size_t threads) const {
 Status round_to_storage(const TensorSpec& spec, std::span<const float> values, const QuantizerConfig& quantizer,
                         std::span<float> out) {
   if (spec.storage == Storage::quantized) return quantize_dequantize(spec.name, spec.shape, values, quantizer, out);
+  if (spec.storage == Storage::fp8) {
+    if (fast_quantizer_kernels().round_to_e4m3(values.data(), values.size(), out.data()) < 0x7f800000u) return {};
+    return check_finite(spec.name, values);
+  }
   P5_OK(check_finite(spec.name, values));
   // Codes of a piece stay in the cache until they are values again.
   constexpr std::size_t kPiece = 4096;
-  std::array<std::uint8_t, kPiece> bytes;
   std::array<std::uint16_t, kPiece> halves;
   for (std::size_t begin = 0; begin < values.size(); begin += kPiece) {
     const std::size_t count = std::min(kPiece, values.size() - begin);
     const auto piece = values.subspan(begin, count);
-    if (spec.storage == Storage::fp8) {
-      e4m3_from_floats(piece, bytes);
-      widen_fp8(std::span(bytes).first(count), 0, out.subspan(begin, count));
-      continue;
-    }
     half_from_floats(piece, halves);
     if (const Status good = check_halves(spec.name, std::span(halves).first(count)); !good)
       return store_fp16(spec.name, values).map([](const Fp16Tensor&) {});  // names the value by its place in all
