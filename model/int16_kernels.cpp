@@ -78,6 +78,7 @@ PAR5_VNNI void round_row_vnni(const float* x, const float* factors, std::size_t 
 }
 
 constexpr std::size_t kVectors = Int16Panels::kColumns / kLanes;
+constexpr std::size_t kLineCodes = 64 / sizeof(std::int16_t);  // of a cache line
 
 template <std::size_t kRows>
 PAR5_VNNI void tile_rows(const Tile& tile) {
@@ -86,6 +87,17 @@ PAR5_VNNI void tile_rows(const Tile& tile) {
   for (std::size_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = WordSums{};
+  // What this tile adds to and writes, and the codes of the rows after it, lie in lines far apart that the hardware
+  // does not foresee.
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t column = 0; column < tile.columns; column += kLanes) {
+      if (tile.base) _mm_prefetch(reinterpret_cast<const char*>(tile.base + r * tile.stride + column), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(tile.out + r * tile.stride + column), _MM_HINT_T0);
+    }
+    const std::int16_t* const next = tile.codes + (kRows + r) * tile.code_stride;
+    for (std::size_t k = 0; k < 2 * tile.pairs; k += kLineCodes)
+      _mm_prefetch(reinterpret_cast<const char*>(next + k), _MM_HINT_T0);
+  }
   const std::int16_t *panel = tile.panel, *codes = tile.codes;
   for (std::size_t pair = 0; pair < tile.pairs; ++pair, panel += 2 * Int16Panels::kColumns, codes += 2) {
     __m512i column[kVectors];

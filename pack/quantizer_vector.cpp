@@ -2,8 +2,8 @@
 // lanes of the definition lie in 16 / N vectors of N lanes.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "pack/quantizer_vector.cpp"
-#include <hwy/foreach_target.h>
 #include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include <algorithm>

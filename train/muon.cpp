@@ -68,27 +68,32 @@ torch::Tensor room_for_panels(std::int64_t inner, std::int64_t columns) {
   return torch::empty({static_cast<std::int64_t>(size)}, torch::kInt16);
 }
 
-// out ← base_factor · out + alpha · A·Bᵀ, where both are known to be symmetric: the blocks on and below the diagonal,
-// and their mirror image.
-void symmetric_product(const NewtonSchulz& options, torch::Tensor out, double base_factor, const Operand& a,
-                       const Operand& b, double alpha) {
+// base_factor · base + alpha · A·Bᵀ, where both are known to be symmetric: the blocks on and below the diagonal, and
+// their mirror image. A base that is not defined is zero.
+torch::Tensor symmetric_product(const NewtonSchulz& options, const torch::Tensor& base, double base_factor,
+                                const Operand& a, const Operand& b, double alpha) {
   const std::int64_t rows = a.values.size(0), blocks = symmetric_blocks(rows);
+  torch::Tensor out = torch::empty({rows, rows}, a.values.options());
   if (options.products == MuonProducts::int16) {
     torch::Tensor panels = room_for_panels(b.values.size(1), rows);
     const kernels::Int16Panels packed =
         kernels::pack_int16_transposed(b.rounded(), panels.mutable_data_ptr<std::int16_t>());
     float* const sums = out.mutable_data_ptr<float>();
     kernels::int16_product(a.rounded(), packed, static_cast<float>(alpha), /*lower=*/true,
-                           base_factor == 0 ? nullptr : sums, static_cast<float>(base_factor), sums);
+                           base.defined() ? base.const_data_ptr<float>() : nullptr, static_cast<float>(base_factor),
+                           sums);
     kernels::mirror_lower(sums, static_cast<std::size_t>(rows));
-    return;
+    return out;
   }
   for (std::int64_t block = 0; block < blocks; ++block) {
     const std::int64_t begin = rows * block / blocks, end = rows * (block + 1) / blocks, count = end - begin;
-    torch::Tensor part = out.narrow(0, begin, count).narrow(1, 0, end);
-    part.addmm_(a.values.narrow(0, begin, count), b.values.narrow(0, 0, end).t(), base_factor, alpha);
-    if (begin > 0) out.narrow(0, 0, begin).narrow(1, begin, count).copy_(part.narrow(1, 0, begin).t());
+    const auto part = [&](const torch::Tensor& whole) { return whole.narrow(0, begin, count).narrow(1, 0, end); };
+    torch::Tensor result = part(out);
+    const torch::Tensor left = a.values.narrow(0, begin, count), right = b.values.narrow(0, 0, end).t();
+    at::addmm_out(result, base.defined() ? part(base) : result, left, right, base.defined() ? base_factor : 0, alpha);
+    if (begin > 0) out.narrow(0, 0, begin).narrow(1, begin, count).copy_(result.narrow(1, 0, begin).t());
   }
+  return out;
 }
 
 // A symmetric matrix scalar·I + rest, where the rest's diagonal has the mean 0: the multiple of I, on which alone the
@@ -107,16 +112,14 @@ struct Shifted {
 // aI + bA + cA².
 Shifted polynomial(const NewtonSchulz& options, const Triple& coefficients, const Shifted& square) {
   const auto [a, b, c] = coefficients;
-  torch::Tensor rest = square.rest.values * (b + 2 * c * square.scalar);
-  symmetric_product(options, rest, 1, square.rest, square.rest, c);
-  return {a + b * square.scalar + c * square.scalar * square.scalar, rest};
+  return {a + b * square.scalar + c * square.scalar * square.scalar,
+          symmetric_product(options, square.rest.values, b + 2 * c * square.scalar, square.rest, square.rest, c)};
 }
 
 // Of two that commute.
 Shifted product(const NewtonSchulz& options, const Shifted& a, const Shifted& b) {
-  torch::Tensor rest = (b.rest.values * a.scalar).add_(a.rest.values, b.scalar);
-  symmetric_product(options, rest, 1, a.rest, b.rest, 1);
-  return {a.scalar * b.scalar, rest};
+  const torch::Tensor linear = (b.rest.values * a.scalar).add_(a.rest.values, b.scalar);
+  return {a.scalar * b.scalar, symmetric_product(options, linear, 1, a.rest, b.rest, 1)};
 }
 
 // scale · A·X.
@@ -160,8 +163,7 @@ torch::Tensor gram_form(torch::Tensor values, std::int64_t together, const Newto
   for (std::int64_t first = 0; first < options.iterations; first += together) {
     const std::int64_t end = std::min(first + together, options.iterations);
     const Operand x(values);
-    torch::Tensor gram = torch::empty({values.size(0), values.size(0)}, values.options());
-    symmetric_product(options, gram, 0, x, x, 1);
+    torch::Tensor gram = symmetric_product(options, {}, 0, x, x, 1);
     double scale = 1;
     if (first == 0) {
       const double norm = std::sqrt(gram.diagonal().sum(torch::kFloat64).item<double>());

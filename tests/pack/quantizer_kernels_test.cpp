@@ -112,7 +112,8 @@ TEST(QuantizerKernels, Fp8ValuesAreThoseOfTheFormat) {
   std::vector<float> values;
   for (std::uint32_t high = 0; high < 0x7f80u; ++high)
     for (const std::uint32_t low : {0x0000u, 0x0001u, 0x7fffu, 0x8000u, 0xffffu})
-      for (const std::uint32_t sign : {0u, 0x80000000u}) values.push_back(std::bit_cast<float>(sign | high << 16 | low));
+      for (const std::uint32_t sign : {0u, 0x80000000u})
+        values.push_back(std::bit_cast<float>(sign | high << 16 | low));
   values.push_back(3.0f);
   EveryTarget::run([&](const QuantizerKernels& fast) {
     std::vector<float> out(values.size());
