@@ -289,6 +289,15 @@ void int16_product(const Int16Rows& rows, const Int16Panels& packed, float facto
   }
 }
 
+void transpose(const float* in, std::size_t rows, std::size_t columns, float* out) {
+  const Forms& form = forms();
+  for (std::size_t row = 0; row < rows; row += kTransposed)
+    for (std::size_t column = 0; column < columns; column += kTransposed)
+      form.transpose(reinterpret_cast<const std::byte*>(in + row * columns + column), columns,
+                     std::min(kTransposed, rows - row), std::min(kTransposed, columns - column),
+                     reinterpret_cast<std::byte*>(out + column * rows + row), rows);
+}
+
 void mirror_lower(float* matrix, std::size_t rows) {
   const Forms& form = forms();
   auto* const words = reinterpret_cast<std::byte*>(matrix);

@@ -118,8 +118,11 @@ Shifted polynomial(const NewtonSchulz& options, const Triple& coefficients, cons
 
 // Of two that commute.
 Shifted product(const NewtonSchulz& options, const Shifted& a, const Shifted& b) {
-  const torch::Tensor linear = (b.rest.values * a.scalar).add_(a.rest.values, b.scalar);
-  return {a.scalar * b.scalar, symmetric_product(options, linear, 1, a.rest, b.rest, 1)};
+  if (std::abs(a.scalar) < std::abs(b.scalar)) return product(options, b, a);
+  // (α + A)(β + B) = αβ + α·(B + β/α·A) + AB.
+  const torch::Tensor linear =
+      a.scalar == 0 ? torch::Tensor() : torch::add(b.rest.values, a.rest.values, b.scalar / a.scalar);
+  return {a.scalar * b.scalar, symmetric_product(options, linear, a.scalar, a.rest, b.rest, 1)};
 }
 
 // scale · A·X.
@@ -134,6 +137,16 @@ torch::Tensor product(const NewtonSchulz& options, const Shifted& a, const Opera
   kernels::int16_product(left.rows, packed, static_cast<float>(scale), /*lower=*/false,
                          x.values.const_data_ptr<float>(), static_cast<float>(a.scalar * scale),
                          result.mutable_data_ptr<float>());
+  return result;
+}
+
+// The transpose of a matrix, not a view of it.
+torch::Tensor transposed(const torch::Tensor& matrix) {
+  if (!matrix.is_cpu() || matrix.scalar_type() != torch::kFloat32 || !matrix.is_contiguous())
+    return matrix.t().contiguous();
+  torch::Tensor result = torch::empty({matrix.size(1), matrix.size(0)}, matrix.options());
+  kernels::transpose(matrix.const_data_ptr<float>(), static_cast<std::size_t>(matrix.size(0)),
+                     static_cast<std::size_t>(matrix.size(1)), result.mutable_data_ptr<float>());
   return result;
 }
 
@@ -240,13 +253,14 @@ torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& req
   const torch::ScalarType wide = options.type == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
   torch::Tensor x = matrix.to(wide);
   // The smaller side goes first, so that A = XXᵀ is the smaller of the two squares.
-  if (tall) x = x.t();
+  if (tall) x = transposed(x);
   const bool gram = takes_gram_form(x.size(0), x.size(1), options);
   if (gram || options.products == MuonProducts::int16)
     x = gram_form(x.contiguous(), gram ? gram_steps(options) : 1, options);
   else
     x = plain_form((x / (x.norm() * safety(options.coefficients) + kSmallestNorm)).to(options.type), options);
-  return (tall ? x.t() : x).to(wide);
+  x = x.to(wide);
+  return tall ? transposed(x) : x;
 }
 
 torch::Tensor normalize_neurons(const torch::Tensor& direction, torch::Tensor row_moments, double beta2) {
