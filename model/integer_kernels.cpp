@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "core/intrinsics.h"
 #include "model/integer_rounding.h"
@@ -38,31 +39,32 @@ std::int32_t round_codes_portable(const float* x, const float* factors, std::siz
   return sum;
 }
 
-// The largest magnitude of each of `columns` neighbouring columns over n rows of x.
-void largest_of_columns_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
-                                 float* largest) {
+// n rows of up to 64 neighbouring columns of x, times the rows' factors, as a group of a panel: codes plus 128 in quads
+// of rows, those beyond n being 0, and a scale for every column.
+void round_panel_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns, const float* factors,
+                          std::uint8_t* out, float* scales) {
   for (std::size_t c = 0; c < columns; ++c) {
-    std::uint32_t bits = 0;
-    for (std::size_t i = 0; i < n; ++i) bits = std::max(bits, magnitude(x[i * stride + c]));
-    largest[c] = std::bit_cast<float>(bits);
+    std::uint32_t largest = 0;
+    for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, magnitude(x[i * stride + c] * factors[i]));
+    const Scale scale = scale_of(std::bit_cast<float>(largest), kRowSteps);
+    scales[c] = scale.step;
+    for (std::size_t i = 0; i < (n + 3) / 4 * 4; ++i) {
+      const bool there = i < n && scale.reciprocal != 0;
+      const float code = there ? std::nearbyint(x[i * stride + c] * factors[i] * scale.reciprocal) : 0.0f;
+      out[(i / 4 * kPanelColumns + c) * 4 + i % 4] = static_cast<std::uint8_t>(static_cast<int>(code) + kOffset);
+    }
   }
 }
 
-// Quads of four rows of n for up to 16 neighbouring columns: word w of quad q, at out + q · quad_stride + 4 w, is
-// column w's; `bias` is added to each code, and rows and columns that are not there have code 0. `sums` get those of
-// the codes.
-void round_columns_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
-                            const float* reciprocals, std::uint8_t bias, std::uint8_t* out, std::size_t quad_stride,
-                            std::int32_t* sums) {
-  for (std::size_t c = 0; c < kWords; ++c) {
-    sums[c] = 0;
+// n rows of 16 neighbouring columns of codes in quads of rows, zeros beyond; adds the columns' sums.
+void interleave_portable(const std::int8_t* codes, std::size_t stride, std::size_t n, std::int8_t* out,
+                         std::int32_t* sums) {
+  for (std::size_t c = 0; c < kWords; ++c)
     for (std::size_t i = 0; i < (n + 3) / 4 * 4; ++i) {
-      const bool there = i < n && c < columns && reciprocals[c] != 0;
-      const auto code = static_cast<std::int32_t>(there ? std::nearbyint(x[i * stride + c] * reciprocals[c]) : 0);
-      out[i / 4 * quad_stride + c * 4 + i % 4] = static_cast<std::uint8_t>(code + bias);
+      const std::int8_t code = i < n ? codes[i * stride + c] : std::int8_t{0};
+      out[(i / 4 * kWords + c) * 4 + i % 4] = code;
       sums[c] += code;
     }
-  }
 }
 
 void tile_portable(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride, std::size_t row,
@@ -80,7 +82,7 @@ void tile_portable(const IntegerRows& rows, const PackedPanels& packed, float* o
         const float scale = packed.scales ? packed.scales[g * packed.columns + first + c] : 1;
         total = std::fma(static_cast<float>(sum), scale, total);
       }
-      out[r * stride + first + c] = total * rows.scales[r];
+      out[r * stride + first + c] = rows.scales ? total * rows.scales[r] : total;
     }
 }
 
@@ -107,38 +109,77 @@ PAR5_VNNI std::int32_t round_codes_vnni(const float* x, const float* factors, st
   return _mm512_reduce_add_epi32(sum);
 }
 
-PAR5_VNNI void largest_of_columns_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
-                                       float* largest) {
-  const __m512i all_but_sign = _mm512_set1_epi32(0x7fffffff);
-  for (std::size_t c = 0; c < columns; c += kLanes) {
-    const __mmask16 mask = first_lanes(columns - c);
-    __m512i bits = _mm512_setzero_si512();
-    for (std::size_t i = 0; i < n; ++i)
-      bits = _mm512_max_epu32(bits, _mm512_and_si512(_mm512_maskz_loadu_epi32(mask, x + i * stride + c), all_but_sign));
-    _mm512_mask_storeu_epi32(largest + c, mask, bits);
+PAR5_VNNI void round_panel_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
+                                const float* factors, std::uint8_t* out, float* scales) {
+  const __m512i all_but_sign = _mm512_set1_epi32(0x7fffffff), low = _mm512_set1_epi32(0xff);
+  __mmask16 there[kVectors];
+  __m512i bits[kVectors];
+#pragma GCC unroll 4
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    there[v] = v * kLanes < columns ? first_lanes(columns - v * kLanes) : __mmask16(0);
+    bits[v] = _mm512_setzero_si512();
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const __m512 factor = _mm512_set1_ps(factors[i]);
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(there[v], x + i * stride + v * kLanes), factor);
+      bits[v] = _mm512_max_epu32(bits[v], _mm512_and_si512(_mm512_castps_si512(value), all_but_sign));
+    }
+  }
+  const __m512 steps = _mm512_set1_ps(kRowSteps);
+  __m512 reciprocal[kVectors];
+  __mmask16 rounded[kVectors];
+#pragma GCC unroll 4
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    // As scale_of does it.
+    const __m512 largest = _mm512_castsi512_ps(bits[v]);
+    const __mmask16 some = _mm512_cmp_ps_mask(largest, _mm512_set1_ps(kSmallest), _CMP_NLT_UQ);
+    rounded[v] = some & there[v] & _mm512_cmplt_epu32_mask(bits[v], _mm512_set1_epi32(0x7f800000));
+    _mm512_mask_storeu_ps(scales + v * kLanes, there[v], _mm512_maskz_div_ps(some, largest, steps));
+    reciprocal[v] = _mm512_maskz_div_ps(rounded[v], steps, largest);
+  }
+  for (std::size_t i = 0; i < n; i += 4, out += 4 * kPanelColumns) {
+    __m512i quad[kVectors] = {};
+#pragma GCC unroll 4
+    for (std::size_t j = 0; j < 4; ++j) {
+      if (i + j >= n) break;
+      const __m512 factor = _mm512_set1_ps(factors[i + j]);
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        const __m512 value =
+            _mm512_mul_ps(_mm512_maskz_loadu_ps(rounded[v], x + (i + j) * stride + v * kLanes), factor);
+        const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(value, reciprocal[v]));
+        quad[v] =
+            _mm512_or_si512(quad[v], _mm512_slli_epi32(_mm512_and_si512(code, low), static_cast<unsigned>(8 * j)));
+      }
+    }
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kVectors; ++v)
+      _mm512_mask_storeu_epi32(out + v * 4 * kLanes, there[v],
+                               _mm512_add_epi8(quad[v], _mm512_set1_epi8(static_cast<char>(kOffset))));
   }
 }
 
-PAR5_VNNI void round_columns_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
-                                  const float* reciprocals, std::uint8_t bias, std::uint8_t* out,
-                                  std::size_t quad_stride, std::int32_t* sums) {
-  const __m512 factor = _mm512_maskz_loadu_ps(first_lanes(columns), reciprocals);
-  const __mmask16 mask = _mm512_cmp_ps_mask(factor, _mm512_setzero_ps(), _CMP_NEQ_OQ);
-  const __m512i low = _mm512_set1_epi32(0xff), biases = _mm512_set1_epi8(static_cast<char>(bias));
-  __m512i sum = _mm512_setzero_si512();
-  for (std::size_t i = 0; i < n; i += 4) {
-    __m512i quad = _mm512_setzero_si512();
-#pragma GCC unroll 4
-    for (std::size_t j = 0; j < 4; ++j) {
-      const __mmask16 there = i + j < n ? mask : __mmask16(0);
-      const __m512i code =
-          _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(there, x + (i + j) * stride), factor));
-      sum = _mm512_add_epi32(sum, code);
-      quad = _mm512_or_si512(quad, _mm512_slli_epi32(_mm512_and_si512(code, low), static_cast<unsigned>(8 * j)));
-    }
-    _mm512_storeu_si512(out + i / 4 * quad_stride, _mm512_add_epi8(quad, biases));
+PAR5_VNNI void interleave_vnni(const std::int8_t* codes, std::size_t stride, std::size_t n, std::int8_t* out,
+                               std::int32_t* sums) {
+  const auto row = [&](std::size_t i) __attribute__((target(PAR5_TARGET_VNNI))) {
+    return i < n ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + i * stride)) : _mm_setzero_si128();
+  };
+  WordSums total;
+  std::memcpy(&total, sums, sizeof(total));
+  for (std::size_t i = 0; i < n; i += 4, out += 4 * kWords) {
+    const __m128i a = row(i), b = row(i + 1), c = row(i + 2), d = row(i + 3);
+    const __m128i ab_low = _mm_unpacklo_epi8(a, b), ab_high = _mm_unpackhi_epi8(a, b), cd_low = _mm_unpacklo_epi8(c, d),
+                  cd_high = _mm_unpackhi_epi8(c, d);
+    __m512i quads = _mm512_castsi128_si512(_mm_unpacklo_epi16(ab_low, cd_low));
+    quads = _mm512_inserti32x4(quads, _mm_unpackhi_epi16(ab_low, cd_low), 1);
+    quads = _mm512_inserti32x4(quads, _mm_unpacklo_epi16(ab_high, cd_high), 2);
+    quads = _mm512_inserti32x4(quads, _mm_unpackhi_epi16(ab_high, cd_high), 3);
+    _mm512_storeu_si512(out, quads);
+    total = dot(total, _mm512_set1_epi8(1), quads);
   }
-  _mm512_storeu_si512(sums, sum);
+  std::memcpy(sums, &total, sizeof(total));
 }
 
 template <int kRows>
@@ -186,7 +227,7 @@ PAR5_VNNI void tile_rows(const IntegerRows& rows, const PackedPanels& packed, fl
           _mm512_store_ps(totals[r] + column, total);
           continue;
         }
-        const __m512 value = _mm512_mul_ps(total, _mm512_set1_ps(rows.scales[row + r]));
+        const __m512 value = rows.scales ? _mm512_mul_ps(total, _mm512_set1_ps(rows.scales[row + r])) : total;
         _mm512_mask_storeu_ps(out + (row + r) * stride + first + column, mask, value);
       }
     }
@@ -215,9 +256,9 @@ PAR5_VNNI void tile_vnni(const IntegerRows& rows, const PackedPanels& packed, fl
 struct Forms {
   float (*largest_magnitude)(const float*, const float*, std::size_t) = largest_magnitude_portable;
   std::int32_t (*round_codes)(const float*, const float*, std::size_t, float, std::int8_t*) = round_codes_portable;
-  void (*largest_of_columns)(const float*, std::size_t, std::size_t, std::size_t, float*) = largest_of_columns_portable;
-  void (*round_columns)(const float*, std::size_t, std::size_t, std::size_t, const float*, std::uint8_t, std::uint8_t*,
-                        std::size_t, std::int32_t*) = round_columns_portable;
+  void (*round_panel)(const float*, std::size_t, std::size_t, std::size_t, const float*, std::uint8_t*,
+                      float*) = round_panel_portable;
+  void (*interleave)(const std::int8_t*, std::size_t, std::size_t, std::int8_t*, std::int32_t*) = interleave_portable;
   void (*tile)(const IntegerRows&, const PackedPanels&, float*, std::size_t, std::size_t, std::size_t,
                std::size_t) = tile_portable;
 };
@@ -225,8 +266,7 @@ struct Forms {
 constexpr Forms kPortable;
 const Forms& forms() {
 #if defined(__x86_64__)
-  static const Forms fast = {largest_magnitude_vnni, round_codes_vnni, largest_of_columns_vnni, round_columns_vnni,
-                             tile_vnni};
+  static const Forms fast = {largest_magnitude_vnni, round_codes_vnni, round_panel_vnni, interleave_vnni, tile_vnni};
   if (takes_fast_integer_products()) return fast;
 #endif
   return kPortable;
@@ -252,29 +292,31 @@ void quantize_rows(const float* x, const float* factors, const IntegerRows& rows
   }
 }
 
-void quantize_columns(const float* x, std::size_t columns, const IntegerRows& rows, std::size_t begin,
-                      std::size_t end) {
+void interleave_columns(const IntegerRows& from, const IntegerRows& columns, std::size_t begin, std::size_t end) {
   const Forms& form = forms();
-  const InnerGroups& inner = rows.inner;
+  const InnerGroups &inner = columns.inner, &across = from.inner;
   for (std::size_t block = begin; block < end; ++block) {
-    const std::size_t first = block * kWords, count = std::min(kWords, columns - first);
-    float largest[kWords], reciprocals[kWords];
-    form.largest_of_columns(x + first, columns, inner.size, count, largest);
-    for (std::size_t c = 0; c < count; ++c) {
-      const Scale scale = scale_of(largest[c], kRowSteps);
-      rows.scales[first + c] = scale.step;
-      reciprocals[c] = scale.reciprocal;
-    }
-    auto* const codes = reinterpret_cast<std::uint8_t*>(rows.codes) + block * kWords * inner.padded();
+    const std::size_t first = block * kWords, count = std::min(kWords, across.size - first);
+    // Where group and place in it lie among the padded codes of a row.
+    const auto place = [&](std::size_t c) { return c / across.group * across.quads() * 4 + c % across.group; };
+    const bool together = count == kWords && place(first) + kWords - 1 == place(first + kWords - 1);
+    std::int8_t* const out = columns.codes + block * kWords * inner.padded();
+    std::vector<std::int8_t> apart(together ? 0 : inner.group * kWords);
     for (std::size_t g = 0; g < inner.count(); ++g) {
       const std::size_t n = std::min(inner.group, inner.size - g * inner.group);
-      std::uint8_t *const of_group = codes + g * inner.quads() * 4 * kWords, *const rest =
-                                                                                 of_group + (n + 3) / 4 * 4 * kWords;
-      std::int32_t sums[kWords];
-      form.round_columns(x + g * inner.group * columns + first, columns, n, count, reciprocals, 0, of_group, 4 * kWords,
-                         sums);
-      std::fill(rest, of_group + inner.quads() * 4 * kWords, std::uint8_t{0});
-      for (std::size_t c = 0; c < count; ++c) rows.sums[(first + c) * inner.count() + g] = sums[c];
+      const std::int8_t* codes = from.row(g * inner.group) + place(first);
+      std::size_t stride = across.padded();
+      if (!together) {
+        for (std::size_t i = 0; i < n; ++i)
+          for (std::size_t c = 0; c < count; ++c)
+            apart[i * kWords + c] = from.row(g * inner.group + i)[place(first + c)];
+        codes = apart.data(), stride = kWords;
+      }
+      std::int8_t* const of_group = out + g * inner.quads() * 4 * kWords;
+      std::int32_t sums[kWords] = {};
+      form.interleave(codes, stride, n, of_group, sums);
+      std::fill(of_group + (n + 3) / 4 * 4 * kWords, of_group + inner.quads() * 4 * kWords, std::int8_t{0});
+      for (std::size_t c = 0; c < count; ++c) columns.sums[(first + c) * inner.count() + g] = sums[c];
     }
   }
 }
@@ -329,29 +371,18 @@ void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPan
   }
 }
 
-void quantize_panels(const float* values, const PackedPanels& packed, std::size_t begin, std::size_t end) {
+void quantize_panels(const float* values, const float* factors, const PackedPanels& packed, std::size_t begin,
+                     std::size_t end) {
   const Forms& form = forms();
   const InnerGroups& inner = packed.inner;
-  for (std::size_t panel = begin; panel < end; ++panel)
-    for (std::size_t g = 0; g < inner.count(); ++g) {
-      const std::size_t count = std::min(inner.group, inner.size - g * inner.group);
-      std::uint8_t* const codes = packed.codes + (panel * inner.padded() + g * inner.quads() * 4) * kPanelColumns;
-      for (std::size_t first = panel * kPanelColumns, word = 0; word < kPanelColumns; first += kWords, word += kWords) {
-        const std::size_t columns = first < packed.columns ? std::min(kWords, packed.columns - first) : 0;
-        if (columns == 0) continue;  // never read into a result
-        const float* const from = values + g * inner.group * packed.columns + first;
-        float largest[kWords], reciprocals[kWords];
-        std::int32_t sums[kWords];
-        form.largest_of_columns(from, packed.columns, count, columns, largest);
-        for (std::size_t c = 0; c < columns; ++c) {
-          const Scale scale = scale_of(largest[c], kRowSteps);
-          packed.scales[g * packed.columns + first + c] = scale.step;
-          reciprocals[c] = scale.reciprocal;
-        }
-        form.round_columns(from, packed.columns, count, columns, reciprocals, kOffset, codes + word * 4,
-                           kPanelColumns * 4, sums);
-      }
-    }
+  for (std::size_t unit = begin; unit < end; ++unit) {
+    const std::size_t panel = unit / inner.count(), g = unit % inner.count(), from = g * inner.group;
+    const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
+    form.round_panel(values + from * packed.columns + first, packed.columns, std::min(inner.group, inner.size - from),
+                     columns, factors + from,
+                     packed.codes + (panel * inner.padded() + g * inner.quads() * 4) * kPanelColumns,
+                     packed.scales + g * packed.columns + first);
+  }
 }
 
 void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride,

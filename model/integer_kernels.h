@@ -31,7 +31,7 @@ struct InnerGroups {
 struct IntegerRows {
   InnerGroups inner;
   std::int8_t* codes = nullptr;  // [rows, inner.padded()]; interleaved: [blocks of 16 rows, quads, 16 rows, 4]
-  float* scales = nullptr;       // [rows]
+  float* scales = nullptr;       // [rows]; null: all 1
   std::int32_t* sums = nullptr;  // [rows, inner.count()], of the codes
   bool interleaved = false;
 
@@ -44,9 +44,10 @@ struct IntegerRows {
 // Rows [begin, end) of x [rows, inner.size], times `factors` [inner.size] where they are not null.
 void quantize_rows(const float* x, const float* factors, const IntegerRows& rows, std::size_t begin, std::size_t end);
 
-// The columns of x [rows.inner.size, columns] as rows, interleaved. Blocks of 16 columns [begin, end); memory of `rows`
-// is that of whole blocks.
-void quantize_columns(const float* x, std::size_t columns, const IntegerRows& rows, std::size_t begin, std::size_t end);
+// The codes of `from` (not interleaved, [columns.inner.size rows]) as those of `columns`, interleaved: a row for every
+// column, without the rows' scales, so that what they are multiplied with must carry these. Blocks of 16 columns
+// [begin, end); memory of `columns` is that of whole blocks.
+void interleave_columns(const IntegerRows& from, const IntegerRows& columns, std::size_t begin, std::size_t end);
 
 // A matrix [outputs, inputs.size]: value = code · scale, with scale = the largest magnitude of a row's group / steps.
 // Exact for groups of multiples of that scale.
@@ -79,9 +80,11 @@ void pack_outputs(const IntegerMatrix& matrix, const PackedPanels& packed, std::
 // them already. Panels [begin, end).
 void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t begin,
                  std::size_t end);
-// From values [packed.inner.size, packed.columns], a scale for every column of a group of rows. What pads a group is
-// left as it was: the rows that it is multiplied with have zeros there. Panels [begin, end).
-void quantize_panels(const float* values, const PackedPanels& packed, std::size_t begin, std::size_t end);
+// From values [packed.inner.size, packed.columns], rows times `factors`, with a scale for every column of a group of
+// rows. What pads a group is left as it was: the rows that it is multiplied with have zeros there. Units [begin, end),
+// which are panel · packed.inner.count() + group.
+void quantize_panels(const float* values, const float* factors, const PackedPanels& packed, std::size_t begin,
+                     std::size_t end);
 
 // Rows [begin, end) of out [rows, packed.columns], its rows `stride` apart: rows · packed.
 void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride,

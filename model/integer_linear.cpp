@@ -10,22 +10,6 @@ namespace {
 
 std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
-// Memory for rows of 8-bit codes, of no content at first.
-class RowBuffer {
- public:
-  RowBuffer(std::int64_t rows, const kernels::InnerGroups& inner, bool interleaved = false)
-      : codes_(torch::empty({rows, static_cast<std::int64_t>(inner.padded())}, torch::kInt8)),
-        scales_(torch::empty({rows})),
-        sums_(torch::empty({rows, static_cast<std::int64_t>(inner.count())}, torch::kInt32)),
-        rows_{inner, codes_.data_ptr<std::int8_t>(), scales_.data_ptr<float>(), sums_.data_ptr<std::int32_t>(),
-              interleaved} {}
-  const kernels::IntegerRows& rows() const { return rows_; }
-
- private:
-  torch::Tensor codes_, scales_, sums_;
-  kernels::IntegerRows rows_;
-};
-
 torch::Tensor memory_for(const kernels::PackedPanels& panels) {
   return torch::empty({static_cast<std::int64_t>(panels.bytes())}, torch::kUInt8);
 }
@@ -39,7 +23,7 @@ void over_panels(const kernels::PackedPanels& panels, Work&& work) {
 
 // Rounds rows [rows, inner.size], times factors where not null, and multiplies them: into columns of `out` from `to`
 // on.
-void multiply(const torch::Tensor& rows, const float* factors, const RowBuffer& buffer,
+void multiply(const torch::Tensor& rows, const float* factors, const IntegerRowBuffer& buffer,
               const kernels::PackedPanels& panels, float* to, std::int64_t stride) {
   const float* const from = rows.const_data_ptr<float>();
   fused::over_rows(rows.size(0), rows.size(1), [&](std::size_t begin, std::size_t end) {
@@ -49,6 +33,13 @@ void multiply(const torch::Tensor& rows, const float* factors, const RowBuffer& 
 }
 
 }  // namespace
+
+IntegerRowBuffer::IntegerRowBuffer(std::int64_t rows, const kernels::InnerGroups& inner, bool interleaved)
+    : codes_(torch::empty({rows, static_cast<std::int64_t>(inner.padded())}, torch::kInt8)),
+      scales_(torch::empty({rows})),
+      sums_(torch::empty({rows, static_cast<std::int64_t>(inner.count())}, torch::kInt32)),
+      rows_{inner, codes_.data_ptr<std::int8_t>(), scales_.data_ptr<float>(), sums_.data_ptr<std::int32_t>(),
+            interleaved} {}
 
 IntegerProducts integer_products(const QuantizerConfig& quantizer) {
   const int levels = max_code(quantizer.grid);
@@ -86,16 +77,18 @@ kernels::PackedPanels IntegerWeight::panels() const {
           integers.scales};
 }
 
-torch::Tensor IntegerWeight::product(const torch::Tensor& rows) const {
+torch::Tensor IntegerWeight::product(const torch::Tensor& rows, IntegerRowBuffer* rounded) const {
   const torch::Tensor from = rows.contiguous(), out = torch::empty({rows.size(0), outputs_});
-  multiply(from, nullptr, RowBuffer(rows.size(0), integers().inputs), panels(), out.data_ptr<float>(), outputs_);
+  const IntegerRowBuffer buffer(rows.size(0), integers().inputs);
+  multiply(from, nullptr, buffer, panels(), out.data_ptr<float>(), outputs_);
+  if (rounded) *rounded = buffer;
   return out;
 }
 
 torch::Tensor IntegerWeight::transposed_product(const torch::Tensor& gradient) const {
   const kernels::IntegerMatrix integers = this->integers();
   const kernels::InnerGroups inner{integers.outputs, integers.outputs};
-  const RowBuffer buffer(gradient.size(0), inner);
+  const IntegerRowBuffer buffer(gradient.size(0), inner);
   const torch::Tensor from = gradient.contiguous(), out = torch::empty({gradient.size(0), inputs_});
   // A group's scales are the outputs', so they go into the gradient before it is rounded.
   for (std::size_t group = 0; group < integers.inputs.count(); ++group) {
@@ -113,29 +106,32 @@ torch::Tensor IntegerWeight::transposed_product(const torch::Tensor& gradient) c
 
 namespace {
 
-// rows [n, inputs], gradient [n, outputs] -> gradientᵀ · rows [outputs, inputs]. Inputs are rounded by a scale for
-// each, gradients, which differ much between tokens, by one for each of their columns in every group of tokens.
-torch::Tensor outer_product(const torch::Tensor& rows, const torch::Tensor& gradient) {
+// Of rows [n, inputs] as they were rounded for the product, and gradient [n, outputs]: gradientᵀ · rows [outputs,
+// inputs]. The rows' scales go into the gradient, which, differing much between tokens, is rounded by a scale for each
+// of its columns in every group of tokens.
+torch::Tensor outer_product(const kernels::IntegerRows& rows, const torch::Tensor& gradient) {
   constexpr std::size_t kTokensOfAScale = 128;
-  const std::int64_t inputs = rows.size(1), outputs = gradient.size(1);
-  constexpr std::int64_t kBlock = kernels::IntegerRows::kBlock;
-  const std::int64_t blocks = (inputs + kBlock - 1) / kBlock;
-  const kernels::InnerGroups inner{size(rows.size(0)), kTokensOfAScale};
-  const RowBuffer columns(blocks * kBlock, inner, true);
+  constexpr std::size_t kBlock = kernels::IntegerRows::kBlock;
+  const std::size_t inputs = rows.inner.size, blocks = (inputs + kBlock - 1) / kBlock;
+  const std::int64_t outputs = gradient.size(1);
+  const kernels::InnerGroups inner{size(gradient.size(0)), kTokensOfAScale};
+  const IntegerRowBuffer buffer(static_cast<std::int64_t>(blocks * kBlock), inner, true);
+  kernels::IntegerRows columns = buffer.rows();
+  columns.scales = nullptr;
   const torch::Tensor scales = torch::empty({static_cast<std::int64_t>(inner.count()), outputs});
   kernels::PackedPanels panels{inner, size(outputs), nullptr, scales.data_ptr<float>()};
   const torch::Tensor memory = memory_for(panels);
   panels.codes = memory.data_ptr<std::uint8_t>();
-  const torch::Tensor from = rows.contiguous(), out = torch::empty({inputs, outputs});
-  const float *const row_values = from.const_data_ptr<float>(), *const gradient_values =
-                                                                    gradient.const_data_ptr<float>();
-  over_panels(panels, [&](std::size_t begin, std::size_t end) {
-    kernels::quantize_panels(gradient_values, panels, begin, end);
-  });
-  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-    kernels::quantize_columns(row_values, size(inputs), columns.rows(), size(begin), size(end));
-    kernels::integer_product(columns.rows(), panels, out.data_ptr<float>(), size(outputs), size(begin * kBlock),
-                             std::min(size(end * kBlock), size(inputs)));
+  const torch::Tensor out = torch::empty({static_cast<std::int64_t>(inputs), outputs});
+  const float* const values = gradient.const_data_ptr<float>();
+  at::parallel_for(0, static_cast<std::int64_t>(panels.panels() * inner.count()), 1,
+                   [&](std::int64_t begin, std::int64_t end) {
+                     kernels::quantize_panels(values, rows.scales, panels, size(begin), size(end));
+                   });
+  at::parallel_for(0, static_cast<std::int64_t>(blocks), 1, [&](std::int64_t begin, std::int64_t end) {
+    kernels::interleave_columns(rows, columns, size(begin), size(end));
+    kernels::integer_product(columns, panels, out.data_ptr<float>(), size(outputs), size(begin) * kBlock,
+                             std::min(size(end) * kBlock, inputs));
   });
   return out.t();
 }
@@ -145,18 +141,16 @@ class IntegerLinear : public torch::autograd::Function<IntegerLinear> {
   static torch::Tensor forward(fused::AutogradContext* context, const torch::Tensor& rows, const torch::Tensor& weight,
                                const IntegerProducts& products) {
     const auto integers = c10::make_intrusive<Holder>(weight, products);
-    context->save_for_backward({rows, weight});
     context->saved_data["integers"] = c10::IValue::make_capsule(integers);
-    return integers->weight.product(rows);
+    return integers->weight.product(rows, &integers->rows);
   }
 
   static fused::tensor_list backward(fused::AutogradContext* context, const fused::tensor_list& gradients) {
-    const fused::tensor_list saved = context->get_saved_variables();
     const auto integers = c10::static_intrusive_pointer_cast<Holder>(context->saved_data["integers"].toCapsule());
     const torch::Tensor gradient = gradients[0].contiguous();
     torch::Tensor to_rows, to_weight;
     if (context->needs_input_grad(0)) to_rows = integers->weight.transposed_product(gradient);
-    if (context->needs_input_grad(1)) to_weight = outer_product(saved[0], gradient);
+    if (context->needs_input_grad(1)) to_weight = outer_product(integers->rows.rows(), gradient);
     return {to_rows, to_weight, torch::Tensor()};
   }
 
@@ -164,6 +158,7 @@ class IntegerLinear : public torch::autograd::Function<IntegerLinear> {
   struct Holder : torch::CustomClassHolder {
     Holder(const torch::Tensor& matrix, const IntegerProducts& products) : weight(matrix, products) {}
     IntegerWeight weight;
+    IntegerRowBuffer rows;
   };
 };
 

@@ -1,6 +1,7 @@
 // Linear layers whose products run in 8-bit integers on the CPU (model/integer_kernels.h), for training: forward,
 // toward rows and toward weights. Weights of few levels are exact; rows and gradients are rounded to 8 bits, by a scale
-// per row or, for the gradient toward weights, per column. float32 in, float32 out.
+// per row or, of the gradient toward weights, per column; rows once for both of their products. float32 in, float32
+// out.
 #pragma once
 
 #include <cstdint>
@@ -21,13 +22,25 @@ struct IntegerProducts {
 // The products in which weights of this quantiser are exact.
 IntegerProducts integer_products(const QuantizerConfig& quantizer);
 
+// Memory for rows of 8-bit codes, of no content at first.
+class IntegerRowBuffer {
+ public:
+  IntegerRowBuffer() = default;
+  IntegerRowBuffer(std::int64_t rows, const kernels::InnerGroups& inner, bool interleaved = false);
+  const kernels::IntegerRows& rows() const { return rows_; }
+
+ private:
+  torch::Tensor codes_, scales_, sums_;
+  kernels::IntegerRows rows_;
+};
+
 // A matrix [outputs, inputs], ready to be multiplied with many rows.
 class IntegerWeight {
  public:
   IntegerWeight(const torch::Tensor& matrix, const IntegerProducts& products);
 
-  // rows [n, inputs] float32 -> rows · matrixᵀ [n, outputs]
-  torch::Tensor product(const torch::Tensor& rows) const;
+  // rows [n, inputs] float32 -> rows · matrixᵀ [n, outputs]; `rounded` gets the rows as they were multiplied.
+  torch::Tensor product(const torch::Tensor& rows, IntegerRowBuffer* rounded = nullptr) const;
   // gradient [n, outputs] float32 -> gradient · matrix [n, inputs]
   torch::Tensor transposed_product(const torch::Tensor& gradient) const;
 
