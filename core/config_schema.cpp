@@ -296,9 +296,10 @@ std::vector<SchemaRow> make_schema() {
   add(choice_row("optimizer.muon_form", P5_FIELD(optimizer, muon_form), {"plain", "gram"},
                  "gram: Newton–Schulz as a polynomial of the smaller Gram matrix, in float32; fewer operations, better "
                  "small singular values"));
-  add(choice_row("optimizer.muon_products", P5_FIELD(optimizer, muon_products), {"float", "int16"},
-                 "int16: the iteration's products in 16-bit integers on the CPU, faster than float32 where it has "
-                 "AVX-512 VNNI, slow elsewhere; the same update on any machine's kernels"));
+  add(choice_row(
+      "optimizer.muon_products", P5_FIELD(optimizer, muon_products), {"float", "int16"},
+      "int16: the iteration's products in 16-bit integers, faster than float32; where the CPU has no AVX-512 "
+      "VNNI a run falls back to floats and says so"));
   add(number_row("optimizer.scalar_lr", P5_FIELD(optimizer, scalar_lr), 0, 10, "Adam's rate for calibration tensors"));
   add(number_row("optimizer.embedding_lr", P5_FIELD(optimizer, embedding_lr), 0, 10,
                  "Adam's rate for the token embedding"));

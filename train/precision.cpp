@@ -36,9 +36,15 @@ const char* precision_name(Precision precision) {
 Result<PrecisionChoice> choose_precision(const TrainRequest& request) {
   PrecisionChoice choice;
   choice.used = request.config.values().train.precision;
-  if (choice.used == Precision::int8 && !(request.device.is_cpu() && kernels::has_fast_integer_products())) {
+  choice.muon_products = request.config.values().optimizer.muon_products;
+  const bool integers = request.device.is_cpu() && kernels::has_fast_integer_products();
+  if (choice.used == Precision::int8 && !integers) {
     log_warning("train.precision = \"int8\" needs a CPU with AVX-512 VNNI; training in float32");
     choice.used = Precision::float32;
+  }
+  if (choice.muon_products == MuonProducts::int16 && !integers) {
+    log_warning("optimizer.muon_products = \"int16\" needs a CPU with AVX-512 VNNI; Muon's products are in floats");
+    choice.muon_products = MuonProducts::floating;
   }
   if (choice.used != Precision::automatic) return choice;
   if (request.resume || !request.replay.empty()) {

@@ -23,6 +23,7 @@ Result<std::string> run_facts(const TrainRequest& request, const PrecisionChoice
     return precision.rates ? Json((*precision.rates).*type) : Json(nullptr);
   };
   facts["precision"] = {{"used", precision_name(precision.used)},
+                        {"muon_products", precision.muon_products == MuonProducts::int16 ? "int16" : "float"},
                         {"float32_flops_per_second", rate(&ProductRates::float32)},
                         {"bfloat16_flops_per_second", rate(&ProductRates::bfloat16)}};
   facts["seed"] = request.config.values().train.seed;

@@ -83,8 +83,8 @@ class Trainer {
                 config_.train.learned_scale),
         average_(latent_, config_.train.ema_decay),
         network_(config_.model, request.device, scalar_type(precision.used)),
-        optimizer_(specs_of(latent_), config_.optimizer, scalar_type(precision.used), request.device),
-        orthogonalization_flops_(orthogonalization_flops(specs_of(latent_), config_.optimizer)) {
+        optimizer_(specs_of(latent_), optimizer_config(), scalar_type(precision.used), request.device),
+        orthogonalization_flops_(orthogonalization_flops(specs_of(latent_), optimizer_config())) {
     generator_.set_current_seed(static_cast<std::uint64_t>(config_.train.seed));
     generator_state_ = generator_.get_state();
     network_.require_gradients(true, true);
@@ -156,6 +156,11 @@ class Trainer {
  private:
   using Clock = std::chrono::steady_clock;
 
+  OptimizerConfig optimizer_config() const {
+    OptimizerConfig optimizer = config_.optimizer;
+    optimizer.muon_products = precision_.muon_products;
+    return optimizer;
+  }
   static std::vector<TensorSpec> specs_of(const LatentWeights& latent) {
     std::vector<TensorSpec> specs;
     for (const LatentWeight& weight : latent.weights()) specs.push_back(weight.spec);

@@ -67,6 +67,20 @@ TEST_F(PrecisionTest, IntegersTrainAlmostAsFloat32) {
   EXPECT_EQ(rounded != exact, fast);
 }
 
+TEST_F(PrecisionTest, MuonInIntegersTrainsAsInFloats) {
+  const auto loss = [&](const std::string& name, const std::string& products) {
+    return train(request(name, {"train.precision=float32", "optimizer.muon_products=" + products})).value().final_loss;
+  };
+  const double exact = loss("exact", "float"), rounded = loss("rounded", "int16");
+  EXPECT_NEAR(rounded, exact, 1e-3 * exact);
+  EXPECT_EQ(loss("again", "int16"), rounded);
+  EXPECT_EQ(weights(request("again")), weights(request("rounded")));
+  const bool fast = kernels::has_fast_integer_products();
+  EXPECT_EQ(facts(request("exact"))["precision"]["muon_products"], "float");
+  EXPECT_EQ(facts(request("rounded"))["precision"]["muon_products"], fast ? "int16" : "float");
+  EXPECT_EQ(weights(request("rounded")) != weights(request("exact")), fast);
+}
+
 // As if the run had begun on a machine that chose otherwise.
 TEST_F(PrecisionTest, ResumedAndReplayedRunsKeepWhatWasRecorded) {
   TrainRequest straight = request("straight", {"train.precision=bfloat16"});
