@@ -293,9 +293,10 @@ std::vector<SchemaRow> make_schema() {
                  "normuon: rows of the update divided by their running root mean square"));
   add(number_row("optimizer.normuon_beta2", P5_FIELD(optimizer, normuon_beta2), 0, 0.9999,
                  "Decay of that mean square"));
-  add(choice_row("optimizer.muon_form", P5_FIELD(optimizer, muon_form), {"plain", "gram"},
-                 "gram: Newton–Schulz as a polynomial of the smaller Gram matrix, in float32; fewer operations, better "
-                 "small singular values"));
+  add(choice_row(
+      "optimizer.muon_form", P5_FIELD(optimizer, muon_form), {"plain", "gram"},
+      "gram: Newton–Schulz as a polynomial of the smaller Gram matrix, never in bfloat16; fewer operations, better "
+      "small singular values"));
   add(choice_row(
       "optimizer.muon_products", P5_FIELD(optimizer, muon_products), {"float", "int16"},
       "int16: the iteration's products in 16-bit integers, faster than float32; where the CPU has no AVX-512 "

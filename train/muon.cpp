@@ -247,10 +247,10 @@ torch::Tensor nesterov_direction(const torch::Tensor& gradient, torch::Tensor mo
 }
 
 torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& requested) {
-  NewtonSchulz options = requested;
-  if (!matrix.is_cpu()) options.products = MuonProducts::floating;
   const bool tall = matrix.size(0) > matrix.size(1);
-  const torch::ScalarType wide = options.type == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+  const torch::ScalarType wide = requested.type == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+  NewtonSchulz options = requested;
+  if (!matrix.is_cpu() || wide != torch::kFloat32) options.products = MuonProducts::floating;
   torch::Tensor x = matrix.to(wide);
   // The smaller side goes first, so that A = XXᵀ is the smaller of the two squares.
   if (tall) x = transposed(x);
