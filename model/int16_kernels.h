@@ -1,5 +1,5 @@
-// Matrix products in 16-bit integers on the CPU, for Muon: both sides are rounded row by row, to a quarter of
-// bfloat16's error at twice float32's rate where AVX-512 VNNI multiplies. Sums of products are exact, so the portable
+// Matrix products in 16-bit integers on the CPU, for Muon: both sides are rounded row by row, at twice
+// float32's rate where AVX-512 VNNI multiplies. Sums of products are exact, so the portable
 // forms give the bits of the AVX-512 ones. No LibTorch here, one thread: Muon gives every thread a matrix of its own.
 #pragma once
 
@@ -39,15 +39,10 @@ struct Int16Panels {
   std::size_t panels() const { return (columns + kColumns - 1) / kColumns; }
   std::size_t size() const { return panels() * pairs() * kColumns * 2; }  // of codes
 };
-// The transpose of `rows`, whose scales its columns take.
+// The transpose of `rows`, whose scales its columns take; `codes` has room for size() of the result.
 Int16Panels pack_int16_transposed(const Int16Rows& rows, std::int16_t* codes);
 // `rows` as they stand, without their scales: what they are multiplied with must carry these as factors.
 Int16Panels pack_int16(const Int16Rows& rows, std::int16_t* codes);
-
-// The sizes as Int16Panels has them, to know how much memory a packed matrix needs.
-inline std::size_t int16_panels_size(std::size_t inner, std::size_t columns) {
-  return Int16Panels{inner, columns}.size();
-}
 
 // out [rows.rows, packed.columns] = base_factor · base + factor · rows · packed; `base` is of out's shape, may be out,
 // and is zero where it is null. Where `lower` is set only what lies on and below the diagonal is wanted: the rest is

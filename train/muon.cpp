@@ -64,8 +64,8 @@ class Operand {
 };
 
 torch::Tensor room_for_panels(std::int64_t inner, std::int64_t columns) {
-  const auto size = kernels::int16_panels_size(static_cast<std::size_t>(inner), static_cast<std::size_t>(columns));
-  return torch::empty({static_cast<std::int64_t>(size)}, torch::kInt16);
+  const kernels::Int16Panels panels{static_cast<std::size_t>(inner), static_cast<std::size_t>(columns)};
+  return torch::empty({static_cast<std::int64_t>(panels.size())}, torch::kInt16);
 }
 
 // base_factor · base + alpha · A·Bᵀ, where both are known to be symmetric: the blocks on and below the diagonal, and

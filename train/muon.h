@@ -22,11 +22,11 @@ struct NewtonSchulz {
 // singular values in about 0.7 … 1.2. `polar_express` has a triple for each of the first five steps and starts from
 // X / (1.02·‖X‖) (arXiv 2505.16932); further steps repeat the fifth.
 // Form gram: every step multiplies X by a polynomial of A, so the steps are done on the smaller Gram matrix alone and X
-// is multiplied once in three steps, all in float32 whatever the type: bfloat16 would lose the small singular values.
+// is multiplied once in three steps, never in bfloat16, which would lose the small singular values.
 // Of the symmetric products only one half is done. It is taken where that is fewer operations and columns ≥ 1.5 · rows,
 // or the reverse.
-// Products int16: the same in 16-bit integers (model/int16_kernels.h), on the CPU, whatever the type; of the symmetric
-// products one half in the plain form too.
+// Products int16: the same in 16-bit integers (model/int16_kernels.h) on the CPU, unless the type is double; of the
+// symmetric products one half in the plain form too.
 torch::Tensor newton_schulz(const torch::Tensor& matrix, const NewtonSchulz& options);
 
 // FLOPs of newton_schulz in this form, by the products that it does.

@@ -48,7 +48,7 @@ std::vector<float> product(const std::vector<float>& a, const std::vector<float>
   const bool transposed = packing == Packing::transposed;
   const Rounded right(b, transposed ? columns : inner, transposed ? inner : columns);
   const Rounded left(a, rows, inner, transposed ? nullptr : right.scales.data());
-  std::vector<std::int16_t> codes(int16_panels_size(inner, columns));
+  std::vector<std::int16_t> codes(Int16Panels{inner, columns}.size());
   const Int16Panels packed =
       transposed ? pack_int16_transposed(right.rows, codes.data()) : pack_int16(right.rows, codes.data());
   const std::vector<float> base(rows * columns, 2.0f);
