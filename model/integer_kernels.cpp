@@ -77,7 +77,7 @@ void tile_portable(const IntegerRows& rows, const PackedPanels& packed, float* o
       float total = 0;
       for (std::size_t g = 0; g < inner.count(); ++g) {
         std::int32_t sum = -kOffset * rows.sums[r * inner.count() + g];
-        for (std::size_t k = g * inner.quads() * 4; k < (g + 1) * inner.quads() * 4; ++k)
+        for (std::size_t k = inner.place(g); k < inner.place(g) + inner.quads(g) * 4; ++k)
           sum += rows.row(r)[k / 4 * rows.quad_stride() + k % 4] * codes[(k / 4 * kPanelColumns + c) * 4 + k % 4];
         const float scale = packed.scales ? packed.scales[g * packed.columns + first + c] : 1;
         total = std::fma(static_cast<float>(sum), scale, total);
@@ -190,14 +190,20 @@ PAR5_VNNI void tile_rows(const IntegerRows& rows, const PackedPanels& packed, fl
   const std::uint8_t* weights = packed.codes + panel * inner.padded() * kPanelColumns;
   const std::int8_t* codes = rows.row(row);
   const std::size_t row_stride = rows.interleaved ? 4 : inner.padded(), quad_stride = rows.quad_stride();
-  alignas(64) float totals[kRows][kPanelColumns];
+  __mmask16 there[kVectors];
+#pragma GCC unroll 4
+  for (std::size_t v = 0; v < kVectors; ++v)
+    there[v] = v * kLanes < columns ? first_lanes(columns - v * kLanes) : __mmask16(0);
+  alignas(64) float totals[kRows][kPanelColumns] = {};
   for (std::size_t g = 0; g < inner.count(); ++g) {
     WordSums sums[kRows][kVectors];
 #pragma GCC unroll 8
-    for (std::size_t r = 0; r < kRows; ++r)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const __m512i offset = _mm512_set1_epi32(-kOffset * rows.sums[(row + r) * inner.count() + g]);
 #pragma GCC unroll 4
-      for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = WordSums{};
-    for (std::size_t quad = 0; quad < inner.quads(); ++quad, weights += 4 * kPanelColumns, codes += quad_stride) {
+      for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = reinterpret_cast<WordSums>(offset);
+    }
+    for (std::size_t quad = inner.quads(g); quad > 0; --quad, weights += 4 * kPanelColumns, codes += quad_stride) {
       __m512i column[kVectors];
 #pragma GCC unroll 4
       for (std::size_t v = 0; v < kVectors; ++v) column[v] = _mm512_loadu_si512(weights + v * 4 * kLanes);
@@ -210,27 +216,28 @@ PAR5_VNNI void tile_rows(const IntegerRows& rows, const PackedPanels& packed, fl
         for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = dot(sums[r][v], column[v], four);
       }
     }
+    __m512 scale[kVectors];
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kVectors; ++v)
+      scale[v] = packed.scales
+                     ? _mm512_maskz_loadu_ps(there[v], packed.scales + g * packed.columns + first + v * kLanes)
+                     : _mm512_set1_ps(1);
 #pragma GCC unroll 8
-    for (std::size_t r = 0; r < kRows; ++r) {
-      const __m512i offset = _mm512_set1_epi32(kOffset * rows.sums[(row + r) * inner.count() + g]);
+    for (std::size_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
       for (std::size_t v = 0; v < kVectors; ++v) {
-        const std::size_t column = v * kLanes;
-        const __mmask16 mask = column < columns ? first_lanes(columns - column) : __mmask16(0);
-        const __m512 scale = packed.scales
-                                 ? _mm512_maskz_loadu_ps(mask, packed.scales + g * packed.columns + first + column)
-                                 : _mm512_set1_ps(1);
-        const __m512 sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(reinterpret_cast<__m512i>(sums[r][v]), offset));
-        const __m512 before = g ? _mm512_load_ps(totals[r] + column) : _mm512_setzero_ps();
-        const __m512 total = _mm512_fmadd_ps(sum, scale, before);
-        if (g + 1 < inner.count()) {
-          _mm512_store_ps(totals[r] + column, total);
-          continue;
-        }
-        const __m512 value = rows.scales ? _mm512_mul_ps(total, _mm512_set1_ps(rows.scales[row + r])) : total;
-        _mm512_mask_storeu_ps(out + (row + r) * stride + first + column, mask, value);
+        float* const total = totals[r] + v * kLanes;
+        const __m512 sum = _mm512_cvtepi32_ps(reinterpret_cast<__m512i>(sums[r][v]));
+        _mm512_store_ps(total, _mm512_fmadd_ps(sum, scale[v], _mm512_load_ps(total)));
       }
-    }
+  }
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const __m512 scale = _mm512_set1_ps(rows.scales ? rows.scales[row + r] : 1);
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kVectors; ++v)
+      _mm512_mask_storeu_ps(out + (row + r) * stride + first + v * kLanes, there[v],
+                            _mm512_mul_ps(_mm512_load_ps(totals[r] + v * kLanes), scale));
   }
 }
 
@@ -283,40 +290,38 @@ void quantize_rows(const float* x, const float* factors, const IntegerRows& rows
     const Scale scale = scale_of(form.largest_magnitude(values, factors, inner.size), kRowSteps);
     rows.scales[row] = scale.step;
     for (std::size_t g = 0; g < inner.count(); ++g) {
-      const std::size_t first = g * inner.group, count = std::min(inner.group, inner.size - first);
-      std::int8_t* const of_group = codes + g * inner.quads() * 4;
+      const std::size_t first = inner.first(g), count = inner.values(g);
+      std::int8_t* const of_group = codes + inner.place(g);
       rows.sums[row * inner.count() + g] =
           form.round_codes(values + first, factors ? factors + first : nullptr, count, scale.reciprocal, of_group);
-      std::fill(of_group + count, of_group + inner.quads() * 4, std::int8_t{0});
+      std::fill(of_group + count, of_group + inner.quads(g) * 4, std::int8_t{0});
     }
   }
 }
 
-void interleave_columns(const IntegerRows& from, const IntegerRows& columns, std::size_t begin, std::size_t end) {
+void interleave_columns(const IntegerRows& from, std::size_t first, std::size_t count, const IntegerRows& columns) {
   const Forms& form = forms();
   const InnerGroups &inner = columns.inner, &across = from.inner;
-  for (std::size_t block = begin; block < end; ++block) {
-    const std::size_t first = block * kWords, count = std::min(kWords, across.size - first);
+  std::vector<std::int8_t> room;
+  for (std::size_t row = 0; row < count; row += kWords) {
+    const std::size_t begin = first + row, of_block = std::min(kWords, count - row);
     // Where group and place in it lie among the padded codes of a row.
-    const auto place = [&](std::size_t c) { return c / across.group * across.quads() * 4 + c % across.group; };
-    const bool together = count == kWords && place(first) + kWords - 1 == place(first + kWords - 1);
-    std::int8_t* const out = columns.codes + block * kWords * inner.padded();
-    std::vector<std::int8_t> apart(together ? 0 : inner.group * kWords);
+    const auto place = [&](std::size_t c) { return across.place(c / across.group) + c % across.group; };
+    const bool together = of_block == kWords && place(begin) + kWords - 1 == place(begin + kWords - 1);
+    if (!together) room.resize(inner.group * kWords);
     for (std::size_t g = 0; g < inner.count(); ++g) {
-      const std::size_t n = std::min(inner.group, inner.size - g * inner.group);
-      const std::int8_t* codes = from.row(g * inner.group) + place(first);
+      const std::size_t n = inner.values(g);
+      const std::int8_t* codes = from.row(inner.first(g)) + place(begin);
       std::size_t stride = across.padded();
       if (!together) {
         for (std::size_t i = 0; i < n; ++i)
-          for (std::size_t c = 0; c < count; ++c)
-            apart[i * kWords + c] = from.row(g * inner.group + i)[place(first + c)];
-        codes = apart.data(), stride = kWords;
+          for (std::size_t c = 0; c < of_block; ++c)
+            room[i * kWords + c] = from.row(inner.first(g) + i)[place(begin + c)];
+        codes = room.data(), stride = kWords;
       }
-      std::int8_t* const of_group = out + g * inner.quads() * 4 * kWords;
       std::int32_t sums[kWords] = {};
-      form.interleave(codes, stride, n, of_group, sums);
-      std::fill(of_group + (n + 3) / 4 * 4 * kWords, of_group + inner.quads() * 4 * kWords, std::int8_t{0});
-      for (std::size_t c = 0; c < count; ++c) columns.sums[(first + c) * inner.count() + g] = sums[c];
+      form.interleave(codes, stride, n, columns.codes + row * inner.padded() + inner.place(g) * kWords, sums);
+      for (std::size_t c = 0; c < of_block; ++c) columns.sums[(row + c) * inner.count() + g] = sums[c];
     }
   }
 }
@@ -326,8 +331,7 @@ void quantize_matrix(const float* values, const IntegerMatrix& matrix, std::size
   const InnerGroups& inputs = matrix.inputs;
   for (std::size_t row = begin; row < end; ++row)
     for (std::size_t g = 0; g < inputs.count(); ++g) {
-      const std::size_t first = row * inputs.size + g * inputs.group,
-                        count = std::min(inputs.group, inputs.size - g * inputs.group);
+      const std::size_t first = row * inputs.size + inputs.first(g), count = inputs.values(g);
       const Scale scale = scale_of(form.largest_magnitude(values + first, nullptr, count), matrix.steps);
       matrix.scales[g * matrix.outputs + row] = scale.step;
       form.round_codes(values + first, nullptr, count, scale.reciprocal, matrix.codes + first);
@@ -343,9 +347,9 @@ void pack_outputs(const IntegerMatrix& matrix, const PackedPanels& packed, std::
     const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
     for (std::size_t c = 0; c < columns; ++c)
       for (std::size_t g = 0; g < inner.count(); ++g) {
-        const std::int8_t* const in = matrix.codes + (first + c) * inner.size + g * inner.group;
-        std::uint8_t* const out = codes + (g * inner.quads() * kPanelColumns + c) * 4;
-        const std::size_t count = std::min(inner.group, inner.size - g * inner.group);
+        const std::int8_t* const in = matrix.codes + (first + c) * inner.size + inner.first(g);
+        std::uint8_t* const out = codes + inner.place(g) * kPanelColumns + c * 4;
+        const std::size_t count = inner.values(g);
         for (std::size_t k = 0; k < count; ++k)
           out[k / 4 * kPanelColumns * 4 + k % 4] = static_cast<std::uint8_t>(in[k] + kOffset);
       }
@@ -364,31 +368,28 @@ void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPan
         for (std::size_t c = 0; c < kPanelColumns; ++c) out[c * 4] = kOffset;
         continue;
       }
-      const std::int8_t* const in = matrix.codes + k * matrix.inputs.size + group * matrix.inputs.group + first;
+      const std::int8_t* const in = matrix.codes + k * matrix.inputs.size + matrix.inputs.first(group) + first;
       for (std::size_t c = 0; c < columns; ++c) out[c * 4] = static_cast<std::uint8_t>(in[c] + kOffset);
       for (std::size_t c = columns; c < kPanelColumns; ++c) out[c * 4] = kOffset;
     }
   }
 }
 
-void quantize_panels(const float* values, const float* factors, const PackedPanels& packed, std::size_t begin,
-                     std::size_t end) {
+void quantize_panels(const float* values, const float* factors, const PackedPanels& packed, std::size_t group) {
   const Forms& form = forms();
   const InnerGroups& inner = packed.inner;
-  for (std::size_t unit = begin; unit < end; ++unit) {
-    const std::size_t panel = unit / inner.count(), g = unit % inner.count(), from = g * inner.group;
+  for (std::size_t panel = 0; panel < packed.panels(); ++panel) {
     const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
-    form.round_panel(values + from * packed.columns + first, packed.columns, std::min(inner.group, inner.size - from),
-                     columns, factors + from,
-                     packed.codes + (panel * inner.padded() + g * inner.quads() * 4) * kPanelColumns,
-                     packed.scales + g * packed.columns + first);
+    form.round_panel(values + first, packed.columns, inner.values(group), columns, factors,
+                     packed.codes + (panel * inner.padded() + inner.place(group)) * kPanelColumns,
+                     packed.scales + group * packed.columns + first);
   }
 }
 
 void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride,
                      std::size_t begin, std::size_t end) {
   // So many rows stay in the second-level cache while all panels pass over them.
-  constexpr std::size_t kBlockRows = 16 * kTileRows;
+  constexpr std::size_t kBlockRows = 22 * kTileRows;
   const Forms& form = forms();
   for (std::size_t block = begin; block < end; block += kBlockRows)
     for (std::size_t panel = 0; panel < packed.panels(); ++panel)

@@ -3,6 +3,7 @@
 // threads; results do not depend on how it is split, and the portable forms give the bits of the AVX-512 ones.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -22,8 +23,12 @@ struct InnerGroups {
   std::size_t group = 0;
 
   std::size_t count() const { return (size + group - 1) / group; }
-  std::size_t quads() const { return (group + 3) / 4; }  // of a group
-  std::size_t padded() const { return count() * quads() * 4; }
+  std::size_t first(std::size_t g) const { return g * group; }
+  std::size_t values(std::size_t g) const { return std::min(group, size - first(g)); }
+  std::size_t quads(std::size_t g) const { return (values(g) + 3) / 4; }
+  // Where a group's codes begin, and all that are stored of a row.
+  std::size_t place(std::size_t g) const { return g * ((group + 3) / 4) * 4; }
+  std::size_t padded() const { return size == 0 ? 0 : place(count() - 1) + quads(count() - 1) * 4; }
 };
 
 // Rows in codes -127 … 127: value ≈ code · scale, with scale = the row's largest magnitude / 127. The scale of a row
@@ -36,6 +41,10 @@ struct IntegerRows {
   bool interleaved = false;
 
   static constexpr std::size_t kBlock = 16;
+  // The rows from `first` on, of rows that are not interleaved.
+  IntegerRows from(std::size_t first) const {
+    return {inner, codes + first * inner.padded(), scales + first, sums + first * inner.count(), false};
+  }
   const std::int8_t* row(std::size_t r) const {
     return interleaved ? codes + r / kBlock * kBlock * inner.padded() + r % kBlock * 4 : codes + r * inner.padded();
   }
@@ -44,10 +53,10 @@ struct IntegerRows {
 // Rows [begin, end) of x [rows, inner.size], times `factors` [inner.size] where they are not null.
 void quantize_rows(const float* x, const float* factors, const IntegerRows& rows, std::size_t begin, std::size_t end);
 
-// The codes of `from` (not interleaved, [columns.inner.size rows]) as those of `columns`, interleaved: a row for every
-// column, without the rows' scales, so that what they are multiplied with must carry these. Blocks of 16 columns
-// [begin, end); memory of `columns` is that of whole blocks.
-void interleave_columns(const IntegerRows& from, const IntegerRows& columns, std::size_t begin, std::size_t end);
+// Columns [first, first + count) of the codes of `from` (not interleaved, [columns.inner.size rows]) as rows 0 … of
+// `columns`, interleaved; without the rows' scales, so that what they are multiplied with must carry these. `first` is
+// a multiple of 16, and memory of `columns` that of whole blocks.
+void interleave_columns(const IntegerRows& from, std::size_t first, std::size_t count, const IntegerRows& columns);
 
 // A matrix [outputs, inputs.size]: value = code · scale, with scale = the largest magnitude of a row's group / steps.
 // Exact for groups of multiples of that scale.
@@ -80,11 +89,10 @@ void pack_outputs(const IntegerMatrix& matrix, const PackedPanels& packed, std::
 // them already. Panels [begin, end).
 void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t begin,
                  std::size_t end);
-// From values [packed.inner.size, packed.columns], rows times `factors`, with a scale for every column of a group of
-// rows. What pads a group is left as it was: the rows that it is multiplied with have zeros there. Units [begin, end),
-// which are panel · packed.inner.count() + group.
-void quantize_panels(const float* values, const float* factors, const PackedPanels& packed, std::size_t begin,
-                     std::size_t end);
+// From the rows of one group of packed.inner, values [packed.inner.values(group), packed.columns] times `factors` row
+// by row, with a scale for every column. What pads a group is left as it was: the rows that it is multiplied with have
+// zeros there.
+void quantize_panels(const float* values, const float* factors, const PackedPanels& packed, std::size_t group);
 
 // Rows [begin, end) of out [rows, packed.columns], its rows `stride` apart: rows · packed.
 void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride,

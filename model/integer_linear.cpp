@@ -10,27 +10,7 @@ namespace {
 
 std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
-torch::Tensor memory_for(const kernels::PackedPanels& panels) {
-  return torch::empty({static_cast<std::int64_t>(panels.bytes())}, torch::kUInt8);
-}
-
-// work(begin, end) over all panels, shared among LibTorch's threads.
-template <class Work>
-void over_panels(const kernels::PackedPanels& panels, Work&& work) {
-  at::parallel_for(0, static_cast<std::int64_t>(panels.panels()), 1,
-                   [&](std::int64_t begin, std::int64_t end) { work(size(begin), size(end)); });
-}
-
-// Rounds rows [rows, inner.size], times factors where not null, and multiplies them: into columns of `out` from `to`
-// on.
-void multiply(const torch::Tensor& rows, const float* factors, const IntegerRowBuffer& buffer,
-              const kernels::PackedPanels& panels, float* to, std::int64_t stride) {
-  const float* const from = rows.const_data_ptr<float>();
-  fused::over_rows(rows.size(0), rows.size(1), [&](std::size_t begin, std::size_t end) {
-    kernels::quantize_rows(from, factors, buffer.rows(), begin, end);
-    kernels::integer_product(buffer.rows(), panels, to, size(stride), begin, end);
-  });
-}
+torch::Tensor memory_for(std::size_t bytes) { return torch::empty({static_cast<std::int64_t>(bytes)}, torch::kUInt8); }
 
 }  // namespace
 
@@ -47,116 +27,147 @@ IntegerProducts integer_products(const QuantizerConfig& quantizer) {
   return {grouped ? quantizer.group : std::numeric_limits<std::int64_t>::max(), 127 / levels * levels};
 }
 
+bool fits_integer_products(const torch::Tensor& matrix) {
+  constexpr std::int64_t kLongestSum = 65536;
+  return matrix.size(0) <= kLongestSum && matrix.size(1) <= kLongestSum;
+}
+
 IntegerWeight::IntegerWeight(const torch::Tensor& matrix, const IntegerProducts& products)
-    : outputs_(matrix.size(0)), inputs_(matrix.size(1)), products_(products) {
-  products_.group = std::min(products.group, inputs_);
-  const std::int64_t groups = (inputs_ + products_.group - 1) / products_.group;
-  codes_ = torch::empty({outputs_, inputs_}, torch::kInt8);
-  scales_ = torch::empty({groups, outputs_});
+    : outputs_(matrix.size(0)), codes_(torch::empty(matrix.sizes(), torch::kInt8)) {
+  const std::int64_t inputs = matrix.size(1);
+  const kernels::InnerGroups inner{size(inputs), size(std::min(products.group, inputs))};
+  scales_ = torch::empty({static_cast<std::int64_t>(inner.count()), outputs_});
+  integers_ = {size(outputs_), inner, products.steps, codes_.data_ptr<std::int8_t>(), scales_.data_ptr<float>()};
+  panels_ = {inner, size(outputs_), nullptr, integers_.scales};
+  memory_ = memory_for(panels_.bytes());
+  panels_.codes = memory_.data_ptr<std::uint8_t>();
   const torch::Tensor values = matrix.contiguous();
   const float* const from = values.const_data_ptr<float>();
-  const kernels::IntegerMatrix integers = this->integers();
-  fused::over_rows(outputs_, inputs_,
-                   [&](std::size_t begin, std::size_t end) { kernels::quantize_matrix(from, integers, begin, end); });
-  panels_ = memory_for(panels());
-  over_panels(panels(),
-              [&](std::size_t begin, std::size_t end) { kernels::pack_outputs(integers, panels(), begin, end); });
+  at::parallel_for(0, static_cast<std::int64_t>(panels_.panels()), 1, [&](std::int64_t begin, std::int64_t end) {
+    const std::size_t last = std::min(size(end) * kernels::kPanelColumns, size(outputs_));
+    kernels::quantize_matrix(from, integers_, size(begin) * kernels::kPanelColumns, last);
+    kernels::pack_outputs(integers_, panels_, size(begin), size(end));
+  });
 }
 
-kernels::IntegerMatrix IntegerWeight::integers() const {
-  return {size(outputs_),
-          {size(inputs_), size(products_.group)},
-          products_.steps,
-          codes_.data_ptr<std::int8_t>(),
-          scales_.data_ptr<float>()};
-}
-
-kernels::PackedPanels IntegerWeight::panels() const {
-  const kernels::IntegerMatrix integers = this->integers();
-  return {integers.inputs, integers.outputs, panels_.defined() ? panels_.data_ptr<std::uint8_t>() : nullptr,
-          integers.scales};
+void IntegerWeight::multiply(const float* x, std::size_t count, const kernels::IntegerRows& rounded, float* out) const {
+  kernels::quantize_rows(x, nullptr, rounded, 0, count);
+  kernels::integer_product(rounded, panels_, out, size(outputs_), 0, count);
 }
 
 torch::Tensor IntegerWeight::product(const torch::Tensor& rows, IntegerRowBuffer* rounded) const {
   const torch::Tensor from = rows.contiguous(), out = torch::empty({rows.size(0), outputs_});
-  const IntegerRowBuffer buffer(rows.size(0), integers().inputs);
-  multiply(from, nullptr, buffer, panels(), out.data_ptr<float>(), outputs_);
+  const IntegerRowBuffer buffer(rows.size(0), inner());
+  over_token_blocks(rows.size(0), [&](std::size_t, std::size_t first, std::size_t count) {
+    multiply(from.const_data_ptr<float>() + first * inner().size, count, buffer.rows().from(first),
+             out.data_ptr<float>() + first * size(outputs_));
+  });
   if (rounded) *rounded = buffer;
   return out;
 }
 
-torch::Tensor IntegerWeight::transposed_product(const torch::Tensor& gradient) const {
-  const kernels::IntegerMatrix integers = this->integers();
-  const kernels::InnerGroups inner{integers.outputs, integers.outputs};
-  const IntegerRowBuffer buffer(gradient.size(0), inner);
-  const torch::Tensor from = gradient.contiguous(), out = torch::empty({gradient.size(0), inputs_});
-  // A group's scales are the outputs', so they go into the gradient before it is rounded.
-  for (std::size_t group = 0; group < integers.inputs.count(); ++group) {
-    const std::size_t first = group * integers.inputs.group;
-    kernels::PackedPanels panels{inner, std::min(integers.inputs.group, integers.inputs.size - first), nullptr,
-                                 nullptr};
-    const torch::Tensor memory = memory_for(panels);
-    panels.codes = memory.data_ptr<std::uint8_t>();
-    over_panels(panels,
-                [&](std::size_t begin, std::size_t end) { kernels::pack_inputs(integers, group, panels, begin, end); });
-    multiply(from, integers.scales + group * integers.outputs, buffer, panels, out.data_ptr<float>() + first, inputs_);
+IntegerWeight::Transpose::Transpose(const IntegerWeight& weight)
+    : integers_(weight.integers_), inner_{integers_.outputs, integers_.outputs} {
+  const kernels::InnerGroups& inputs = integers_.inputs;
+  std::size_t bytes = 0;
+  for (std::size_t group = 0; group < inputs.count(); ++group) {
+    groups_.push_back({inner_, inputs.values(group), nullptr, nullptr});
+    bytes += groups_.back().bytes();
   }
+  memory_ = memory_for(bytes);
+  std::uint8_t* place = memory_.data_ptr<std::uint8_t>();
+  for (kernels::PackedPanels& panels : groups_) {
+    panels.codes = place;
+    place += panels.bytes();
+  }
+  at::parallel_for(0, static_cast<std::int64_t>(groups_.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::size_t group = size(begin); group < size(end); ++group)
+      kernels::pack_inputs(integers_, group, groups_[group], 0, groups_[group].panels());
+  });
+}
+
+void IntegerWeight::Transpose::multiply(const float* gradient, std::size_t count, float* out) const {
+  const IntegerRowBuffer room(static_cast<std::int64_t>(count), inner_);
+  // A group's scales are the outputs', so they go into the gradient before it is rounded.
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    kernels::quantize_rows(gradient, integers_.scales + group * integers_.outputs, room.rows(), 0, count);
+    kernels::integer_product(room.rows(), groups_[group], out + integers_.inputs.first(group), integers_.inputs.size, 0,
+                             count);
+  }
+}
+
+IntegerOuterProduct::IntegerOuterProduct(const kernels::IntegerRows& rows, std::size_t count, std::int64_t outputs)
+    : rows_(rows), panels_{{count, kTokenBlock}, size(outputs), nullptr, nullptr} {
+  codes_ = memory_for(panels_.bytes());
+  scales_ = torch::empty({static_cast<std::int64_t>(panels_.inner.count()), outputs});
+  panels_.codes = codes_.data_ptr<std::uint8_t>();
+  panels_.scales = scales_.data_ptr<float>();
+}
+
+void IntegerOuterProduct::add(const float* gradient, std::size_t block) const {
+  kernels::quantize_panels(gradient, rows_.scales + panels_.inner.first(block), panels_, block);
+}
+
+torch::Tensor IntegerOuterProduct::result() const {
+  // So many columns of the rows are done at once: many use a panel while it is in the caches, and theirs must fit too.
+  constexpr std::size_t kBlock = kernels::IntegerRows::kBlock, kStrip = 6 * kBlock;
+  const std::size_t inputs = rows_.inner.size, outputs = panels_.columns;
+  const auto blocks = static_cast<std::int64_t>((inputs + kBlock - 1) / kBlock);
+  const torch::Tensor out = torch::empty({static_cast<std::int64_t>(outputs), static_cast<std::int64_t>(inputs)});
+  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+    const IntegerRowBuffer buffer(kStrip, panels_.inner, true);
+    kernels::IntegerRows columns = buffer.rows();
+    columns.scales = nullptr;
+    const torch::Tensor room = torch::empty({static_cast<std::int64_t>(kStrip * outputs)});
+    const float* const from = room.const_data_ptr<float>();
+    const std::size_t last = std::min(size(end) * kBlock, inputs);
+    for (std::size_t first = size(begin) * kBlock, count; first < last; first += count) {
+      count = std::min(kStrip, last - first);
+      kernels::interleave_columns(rows_, first, count, columns);
+      kernels::integer_product(columns, panels_, room.data_ptr<float>(), outputs, 0, count);
+      float* const to = out.data_ptr<float>() + first;
+      for (std::size_t output = 0; output < outputs; ++output)
+        for (std::size_t i = 0; i < count; ++i) to[output * inputs + i] = from[i * outputs + output];
+    }
+  });
   return out;
 }
 
 namespace {
 
-// Of rows [n, inputs] as they were rounded for the product, and gradient [n, outputs]: gradientᵀ · rows [outputs,
-// inputs]. The rows' scales go into the gradient, which, differing much between tokens, is rounded by a scale for each
-// of its columns in every group of tokens.
-torch::Tensor outer_product(const kernels::IntegerRows& rows, const torch::Tensor& gradient) {
-  constexpr std::size_t kTokensOfAScale = 128;
-  constexpr std::size_t kBlock = kernels::IntegerRows::kBlock;
-  const std::size_t inputs = rows.inner.size, blocks = (inputs + kBlock - 1) / kBlock;
-  const std::int64_t outputs = gradient.size(1);
-  const kernels::InnerGroups inner{size(gradient.size(0)), kTokensOfAScale};
-  const IntegerRowBuffer buffer(static_cast<std::int64_t>(blocks * kBlock), inner, true);
-  kernels::IntegerRows columns = buffer.rows();
-  columns.scales = nullptr;
-  const torch::Tensor scales = torch::empty({static_cast<std::int64_t>(inner.count()), outputs});
-  kernels::PackedPanels panels{inner, size(outputs), nullptr, scales.data_ptr<float>()};
-  const torch::Tensor memory = memory_for(panels);
-  panels.codes = memory.data_ptr<std::uint8_t>();
-  const torch::Tensor out = torch::empty({static_cast<std::int64_t>(inputs), outputs});
-  const float* const values = gradient.const_data_ptr<float>();
-  at::parallel_for(0, static_cast<std::int64_t>(panels.panels() * inner.count()), 1,
-                   [&](std::int64_t begin, std::int64_t end) {
-                     kernels::quantize_panels(values, rows.scales, panels, size(begin), size(end));
-                   });
-  at::parallel_for(0, static_cast<std::int64_t>(blocks), 1, [&](std::int64_t begin, std::int64_t end) {
-    kernels::interleave_columns(rows, columns, size(begin), size(end));
-    kernels::integer_product(columns, panels, out.data_ptr<float>(), size(outputs), size(begin) * kBlock,
-                             std::min(size(end) * kBlock, inputs));
-  });
-  return out.t();
-}
-
 class IntegerLinear : public torch::autograd::Function<IntegerLinear> {
  public:
   static torch::Tensor forward(fused::AutogradContext* context, const torch::Tensor& rows, const torch::Tensor& weight,
                                const IntegerProducts& products) {
-    const auto integers = c10::make_intrusive<Holder>(weight, products);
-    context->saved_data["integers"] = c10::IValue::make_capsule(integers);
-    return integers->weight.product(rows, &integers->rows);
+    const auto saved = c10::make_intrusive<Saved>(weight, products);
+    context->saved_data["saved"] = c10::IValue::make_capsule(saved);
+    return saved->weight.product(rows, &saved->rows);
   }
 
   static fused::tensor_list backward(fused::AutogradContext* context, const fused::tensor_list& gradients) {
-    const auto integers = c10::static_intrusive_pointer_cast<Holder>(context->saved_data["integers"].toCapsule());
+    const auto saved = c10::static_intrusive_pointer_cast<Saved>(context->saved_data["saved"].toCapsule());
     const torch::Tensor gradient = gradients[0].contiguous();
-    torch::Tensor to_rows, to_weight;
-    if (context->needs_input_grad(0)) to_rows = integers->weight.transposed_product(gradient);
-    if (context->needs_input_grad(1)) to_weight = outer_product(integers->rows.rows(), gradient);
-    return {to_rows, to_weight, torch::Tensor()};
+    const bool for_rows = context->needs_input_grad(0), for_weight = context->needs_input_grad(1);
+    const std::int64_t count = gradient.size(0), inputs = static_cast<std::int64_t>(saved->weight.inner().size);
+    std::optional<IntegerWeight::Transpose> transpose;
+    std::optional<IntegerOuterProduct> outer;
+    torch::Tensor to_rows;
+    if (for_rows) {
+      transpose.emplace(saved->weight);
+      to_rows = torch::empty({count, inputs});
+    }
+    if (for_weight) outer.emplace(saved->rows.rows(), size(count), gradient.size(1));
+    over_token_blocks(count, [&](std::size_t block, std::size_t first, std::size_t rows) {
+      const float* const from = gradient.const_data_ptr<float>() + first * size(gradient.size(1));
+      if (for_weight) outer->add(from, block);
+      if (for_rows) transpose->multiply(from, rows, to_rows.data_ptr<float>() + first * size(inputs));
+    });
+    return {to_rows, for_weight ? outer->result() : torch::Tensor(), torch::Tensor()};
   }
 
  private:
-  struct Holder : torch::CustomClassHolder {
-    Holder(const torch::Tensor& matrix, const IntegerProducts& products) : weight(matrix, products) {}
+  struct Saved : torch::CustomClassHolder {
+    Saved(const torch::Tensor& matrix, const IntegerProducts& products) : weight(matrix, products) {}
     IntegerWeight weight;
     IntegerRowBuffer rows;
   };
@@ -165,10 +176,7 @@ class IntegerLinear : public torch::autograd::Function<IntegerLinear> {
 }  // namespace
 
 torch::Tensor integer_linear(const torch::Tensor& rows, const torch::Tensor& weight, const IntegerProducts& products) {
-  // Longer sums of 255 · 127 could leave 32 bits.
-  constexpr std::int64_t kLongestSum = 65536;
-  if (weight.size(0) > kLongestSum || weight.size(1) > kLongestSum) return at::linear(rows, weight);
-  return IntegerLinear::apply(rows, weight, products);
+  return fits_integer_products(weight) ? IntegerLinear::apply(rows, weight, products) : at::linear(rows, weight);
 }
 
 }  // namespace par5

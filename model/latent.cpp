@@ -194,11 +194,21 @@ Status LatentWeights::refresh(Network& network, const ForwardPrecision& precisio
 void LatentWeights::collect_gradients(Network& network, double factor) {
   const torch::NoGradGuard no_gradients;
   for (std::size_t i = 0; i < corrections_.size(); ++i) {
-    torch::Tensor& effective = network.weights()[i].effective;
-    if (!effective.grad().defined()) continue;
-    weights_[i].gradient.add_(effective.grad(), factor);
+    torch::Tensor &effective = network.weights()[i].effective, &sum = weights_[i].gradient;
+    const torch::Tensor gradient = effective.grad();
     effective.mutable_grad() = torch::Tensor();
+    if (!gradient.defined()) {
+      if (cleared_) sum.zero_();
+    } else if (!cleared_) {
+      sum.add_(gradient, factor);
+    } else if (factor == 1 && gradient.scalar_type() == torch::kFloat32 && gradient.is_contiguous()) {
+      sum = gradient;
+    } else {
+      sum.copy_(gradient);
+      if (factor != 1) sum.mul_(factor);
+    }
   }
+  cleared_ = false;
 }
 
 // A factor c scales its group's quantised weights q · s · c, so its gradient is the sum of gradient · (q · s · c) / c.
@@ -212,10 +222,6 @@ void LatentWeights::finish_gradients(const Network& network) {
     const torch::Tensor along = (weights_[i].gradient * quantized).view({factors.value.numel(), -1}).sum(1);
     factors.gradient.copy_(along / factors.value);
   }
-}
-
-void LatentWeights::clear_gradients() {
-  for (LatentWeight& weight : weights_) weight.gradient.zero_();
 }
 
 Result<StoredModel> LatentWeights::stored(std::size_t threads) const {

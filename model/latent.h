@@ -51,12 +51,12 @@ class LatentWeights {
   // is not finite, or beyond what its precision holds, is bad_data that names the tensor.
   Status refresh(Network& network, const ForwardPrecision& precision = {});
   // Adds `factor` times the network's gradients to the latent ones (the straight-through gradient) and clears the
-  // network's: once per micro-batch, with factor 1 / micro-batches.
+  // network's: once per micro-batch, with factor 1 / micro-batches. The first after clear_gradients replaces them.
   void collect_gradients(Network& network, double factor = 1.0);
   // The gradients of the learned factors, from those of the weights that they scale: once per optimiser step, after the
   // last collect_gradients. `network` holds what the last refresh wrote.
   void finish_gradients(const Network& network);
-  void clear_gradients();
+  void clear_gradients() { cleared_ = true; }
 
   // The weights in their stored precision, scales of quantizer.scale_bits: what packing a checkpoint of them gives.
   Result<StoredModel> stored(std::size_t threads) const;
@@ -73,6 +73,7 @@ class LatentWeights {
   ModelConfig model_;
   QuantizerConfig quantizer_;
   ForwardPrecision precision_;  // of the last refresh
+  bool cleared_ = true;
   std::vector<LatentWeight> weights_;
   std::vector<std::size_t> corrections_;  // by tensor: index of its factors in weights_; 0: none
 };

@@ -50,10 +50,16 @@ Border cross_border(const BorderInputs& inputs, Norm norm, torch::ScalarType out
   return {end, sum, normalized(sum, norm, out, kernels)};
 }
 
+std::optional<double> squared_relu_slope(Activation activation) {
+  if (activation == Activation::relu2) return 0.0;
+  if (activation == Activation::leaky_relu2) return kLeakySlope;
+  return std::nullopt;
+}
+
 torch::Tensor activate(const torch::Tensor& hidden, Activation activation, bool with_norm, Kernels kernels) {
-  const bool squares = activation == Activation::relu2 || activation == Activation::leaky_relu2;
-  if (kernels == Kernels::automatic && squares && fused::supported(hidden))
-    return fused::squared_relu(hidden, activation == Activation::relu2 ? 0.0 : kLeakySlope, with_norm);
+  const std::optional<double> slope = squared_relu_slope(activation);
+  if (kernels == Kernels::automatic && slope && fused::supported(hidden))
+    return fused::squared_relu(hidden, *slope, with_norm);
   const torch::Tensor wide = widened(hidden);
   torch::Tensor active;
   switch (activation) {

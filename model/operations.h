@@ -2,6 +2,8 @@
 // in any float type and is the definition, and a fused CPU form (model/fused.h) that a test holds to it.
 #pragma once
 
+#include <optional>
+
 #include "core/config.h"
 #include "model/tensor.h"
 
@@ -44,6 +46,8 @@ struct BorderInputs {
 };
 Border cross_border(const BorderInputs& inputs, Norm norm, torch::ScalarType out, Kernels kernels);
 
+// The slope below zero of the (leaky) ReLU that an activation squares; nothing for other activations.
+std::optional<double> squared_relu_slope(Activation activation);
 // The activation of the hidden layer, [rows, hidden] -> [rows, mlp_width] (swiglu halves it: gate first), then an
 // RMS-norm if `with_norm`. Given in the type of `hidden`.
 torch::Tensor activate(const torch::Tensor& hidden, Activation activation, bool with_norm, Kernels kernels);

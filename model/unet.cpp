@@ -1,6 +1,7 @@
 // The U-Net backbone's forward pass, in the order of the published programs.
 #include <vector>
 
+#include "model/integer_mlp.h"
 #include "model/network.h"
 
 namespace par5 {
@@ -44,12 +45,16 @@ torch::Tensor Network::unet_tail_attention(const std::string& block, const torch
 }
 
 torch::Tensor Network::unet_mlp(const std::string& block, const torch::Tensor& normed) {
-  const torch::Tensor hidden =
-      linear(normed, weight(block + (model_.activation == Activation::swiglu ? "mlp.gate_up.weight" : "mlp.fc.weight")),
-             false);
+  const torch::Tensor& up =
+      weight(block + (model_.activation == Activation::swiglu ? "mlp.gate_up.weight" : "mlp.fc.weight"));
+  const torch::Tensor& down = weight(block + "mlp.proj.weight");
   // The activation is fused with the norm on the output projection's input.
   const bool with_norm = model_.linear_norm != LinearNorm::none;
-  return quantized_product(activate(hidden, model_.activation, with_norm, kernels_), weight(block + "mlp.proj.weight"));
+  const std::optional<double> slope = squared_relu_slope(model_.activation);
+  if (integer_products_ && kernels_ == Kernels::automatic && slope && fits_integer_products(up) &&
+      fits_integer_products(down))
+    return integer_mlp(normalize_input(normed, false), up, down, {*slope, with_norm}, *integer_products_);
+  return quantized_product(activate(linear(normed, up, false), model_.activation, with_norm, kernels_), down);
 }
 
 torch::Tensor Network::unet_hidden(const torch::Tensor& tokens, const ScoringShape& scoring) {
