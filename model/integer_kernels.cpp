@@ -194,6 +194,10 @@ PAR5_VNNI void tile_rows(const IntegerRows& rows, const PackedPanels& packed, fl
 #pragma GCC unroll 4
   for (std::size_t v = 0; v < kVectors; ++v)
     there[v] = v * kLanes < columns ? first_lanes(columns - v * kLanes) : __mmask16(0);
+  // What is written lies in lines far apart that the hardware does not foresee.
+  for (std::size_t r = 0; r < kRows; ++r)
+    for (std::size_t column = 0; column < columns; column += kLanes)
+      _mm_prefetch(reinterpret_cast<const char*>(out + (row + r) * stride + first + column), _MM_HINT_T0);
   alignas(64) float totals[kRows][kPanelColumns] = {};
   for (std::size_t g = 0; g < inner.count(); ++g) {
     WordSums sums[kRows][kVectors];
