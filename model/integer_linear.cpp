@@ -1,6 +1,7 @@
 #include "model/integer_linear.h"
 
 #include <limits>
+#include <optional>
 
 #include "model/fused_support.h"
 #include "pack/quantizer.h"
