@@ -360,22 +360,19 @@ void pack_outputs(const IntegerMatrix& matrix, const PackedPanels& packed, std::
   }
 }
 
-void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t begin,
-                 std::size_t end) {
+void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t panel) {
   const InnerGroups& inner = packed.inner;
-  for (std::size_t panel = begin; panel < end; ++panel) {
-    std::uint8_t* const codes = packed.codes + panel * inner.padded() * kPanelColumns;
-    const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
-    for (std::size_t k = 0; k < inner.padded(); ++k) {
-      std::uint8_t* const out = codes + k / 4 * kPanelColumns * 4 + k % 4;
-      if (k >= inner.size) {
-        for (std::size_t c = 0; c < kPanelColumns; ++c) out[c * 4] = kOffset;
-        continue;
-      }
-      const std::int8_t* const in = matrix.codes + k * matrix.inputs.size + matrix.inputs.first(group) + first;
-      for (std::size_t c = 0; c < columns; ++c) out[c * 4] = static_cast<std::uint8_t>(in[c] + kOffset);
-      for (std::size_t c = columns; c < kPanelColumns; ++c) out[c * 4] = kOffset;
+  std::uint8_t* const codes = packed.codes + panel * inner.padded() * kPanelColumns;
+  const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
+  for (std::size_t k = 0; k < inner.padded(); ++k) {
+    std::uint8_t* const out = codes + k / 4 * kPanelColumns * 4 + k % 4;
+    if (k >= inner.size) {
+      for (std::size_t c = 0; c < kPanelColumns; ++c) out[c * 4] = kOffset;
+      continue;
     }
+    const std::int8_t* const in = matrix.codes + k * matrix.inputs.size + matrix.inputs.first(group) + first;
+    for (std::size_t c = 0; c < columns; ++c) out[c * 4] = static_cast<std::uint8_t>(in[c] + kOffset);
+    for (std::size_t c = columns; c < kPanelColumns; ++c) out[c * 4] = kOffset;
   }
 }
 

@@ -86,9 +86,8 @@ struct PackedPanels {
 // For rows · matrixᵀ: the columns are the matrix's outputs. Panels [begin, end).
 void pack_outputs(const IntegerMatrix& matrix, const PackedPanels& packed, std::size_t begin, std::size_t end);
 // For rows · matrix: the columns are the inputs of one group. Their scales are the outputs', so the rows must carry
-// them already. Panels [begin, end).
-void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t begin,
-                 std::size_t end);
+// them already. One panel.
+void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPanels& packed, std::size_t panel);
 // From the rows of one group of packed.inner, values [packed.inner.values(group), packed.columns] times `factors` row
 // by row, with a scale for every column. What pads a group is left as it was: the rows that it is multiplied with have
 // zeros there.

@@ -81,9 +81,11 @@ IntegerWeight::Transpose::Transpose(const IntegerWeight& weight)
     panels.codes = place;
     place += panels.bytes();
   }
-  at::parallel_for(0, static_cast<std::int64_t>(groups_.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::size_t group = size(begin); group < size(end); ++group)
-      kernels::pack_inputs(integers_, group, groups_[group], 0, groups_[group].panels());
+  const std::size_t most = groups_[0].panels();
+  at::parallel_for(0, static_cast<std::int64_t>(groups_.size() * most), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::size_t unit = size(begin); unit < size(end); ++unit)
+      if (const kernels::PackedPanels& panels = groups_[unit / most]; unit % most < panels.panels())
+        kernels::pack_inputs(integers_, unit / most, panels, unit % most);
   });
 }
 
