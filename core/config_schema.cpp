@@ -215,9 +215,8 @@ std::vector<SchemaRow> make_schema() {
   add(choice_row(
       "train.precision", P5_FIELD(train, precision), {"float32", "bfloat16", "auto", "int8"},
       "Type of matrix products; master weights are always float32. auto: measured when the run starts, bfloat16 where "
-      "it is at least 1.1 times as fast. int8: linear layers and logits in 8-bit integers, in which weights of few "
-      "levels are "
-      "exact and activations and gradients are rounded; where the CPU lacks AVX-512 VNNI, float32"));
+      "it is at least 1.1 times as fast. int8: linear layers and the head in 8-bit integers, in which weights of few "
+      "levels are exact and activations and gradients are rounded; where the CPU lacks AVX-512 VNNI, float32"));
   add(boolean_row(
       "train.quantize", P5_FIELD(train, quantize),
       "Forward through stored precision; false: full precision, for a teacher (packing it then costs much)"));

@@ -24,6 +24,8 @@ inline kernels::Matrix matrix(const torch::Tensor& tensor) {
 }
 inline float* floats(const torch::Tensor& tensor) { return tensor.defined() ? tensor.data_ptr<float>() : nullptr; }
 
+inline std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
+
 // Calls work(begin, end) over all rows, shared among LibTorch's threads.
 template <class Work>
 void over_rows(std::int64_t rows, std::int64_t row_width, Work&& work) {

@@ -6,6 +6,7 @@
 
 #include "model/fused.h"
 #include "model/fused_support.h"
+#include "model/integer_head.h"
 #include "model/integer_linear.h"
 
 namespace par5 {
@@ -54,7 +55,6 @@ struct BlockJob {
   double factor = 1.0;  // of the gradient: 1 / rows of the whole batch
   bool with_gradient = false;
   HeadSettings settings;
-  const IntegerWeight* integers = nullptr;  // the matrix, where logits come from integers
 };
 
 BlockLoss eager_block(const torch::Tensor& features, const torch::Tensor& matrix, const BlockJob& job) {
@@ -74,24 +74,16 @@ BlockLoss eager_block(const torch::Tensor& features, const torch::Tensor& matrix
   return block;
 }
 
-BlockLoss fused_block(const torch::Tensor& features, const torch::Tensor& matrix, const BlockJob& job) {
-  FrozenWeights* const frozen = job.settings.frozen;
-  const torch::Tensor logits = job.integers ? job.integers->product(features)
-                               : frozen     ? frozen->product(features, matrix)
-                                            : at::mm(features, matrix.t()).contiguous();
-  const torch::Tensor targets = job.targets.contiguous();
-  const torch::Tensor bias = job.bias.defined() ? job.bias.contiguous() : job.bias;
-  const std::int64_t vocab = logits.size(1);
-  BlockLoss block{torch::empty({logits.size(0)}), torch::empty({logits.size(0)}), {}, {}};
+// All of the kernel's job but the logits' memory. `bias` and `targets` of `job` are contiguous.
+kernels::LogitLoss logit_loss_of(const BlockJob& job, std::int64_t vocab, const BlockLoss& block) {
   kernels::LogitLoss kernel;
   kernel.vocab = static_cast<std::size_t>(vocab);
-  kernel.logits = fused::matrix(logits);
-  kernel.bias = fused::floats(bias);
+  kernel.bias = fused::floats(job.bias);
   if (job.settings.offsets.defined()) {
     kernel.offsets = fused::floats(job.settings.offsets);
     kernel.largest_offset = job.settings.offsets.max().item<float>();
   }
-  kernel.targets = targets.const_data_ptr<std::int64_t>();
+  kernel.targets = job.targets.const_data_ptr<std::int64_t>();
   kernel.softcap = job.settings.softcap;
   kernel.softcap_value = static_cast<float>(job.settings.softcap_value);
   kernel.temperature = static_cast<float>(job.temperature);
@@ -100,7 +92,19 @@ BlockLoss fused_block(const torch::Tensor& features, const torch::Tensor& matrix
   kernel.factor = static_cast<float>(job.factor);
   kernel.logsum = fused::floats(block.logsum);
   kernel.target_logit = fused::floats(block.target_logits);
-  const bool for_bias = job.with_gradient && bias.defined();
+  return kernel;
+}
+
+BlockLoss fused_block(const torch::Tensor& features, const torch::Tensor& matrix, BlockJob job) {
+  FrozenWeights* const frozen = job.settings.frozen;
+  const torch::Tensor logits = frozen ? frozen->product(features, matrix) : at::mm(features, matrix.t()).contiguous();
+  job.targets = job.targets.contiguous();
+  if (job.bias.defined()) job.bias = job.bias.contiguous();
+  const std::int64_t vocab = logits.size(1);
+  BlockLoss block{torch::empty({logits.size(0)}), torch::empty({logits.size(0)}), {}, {}};
+  kernels::LogitLoss kernel = logit_loss_of(job, vocab, block);
+  kernel.logits = fused::matrix(logits);
+  const bool for_bias = job.with_gradient && job.bias.defined();
   fused::ThreadSums to_bias(for_bias ? vocab : 1), scratch(vocab);
   fused::over_rows(logits.size(0), vocab, [&](std::size_t begin, std::size_t end) {
     kernels::LogitLoss mine = kernel;
@@ -140,34 +144,43 @@ class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
     const bool for_embedding = recording && embedding.requires_grad();
     const bool for_bias = recording && bias.defined() && bias.requires_grad();
     const bool with_gradient = for_features || for_embedding || for_bias;
-    torch::Tensor features_gradient, embedding_gradient, bias_gradient;
-    if (for_features) features_gradient = at::empty_like(features);
-    if (for_embedding) embedding_gradient = at::zeros_like(embedding);
-    if (for_bias) bias_gradient = at::zeros_like(bias);
     torch::Tensor cross_entropy = at::zeros({}, features.options().dtype(torch::kFloat64)),
                   squared = at::zeros_like(cross_entropy);
-    BlockJob job{bias, {}, z_loss, 1.0, 1.0 / static_cast<double>(rows), with_gradient, settings};
-    std::optional<IntegerWeight> integers;
-    if (settings.integer_products && with_gradient)
-      job.integers = &integers.emplace(matrix, IntegerProducts{matrix.size(1)});
-    for (std::int64_t begin = 0; begin < rows; begin += step) {
-      const std::int64_t count = std::min(step, rows - begin);
-      const torch::Tensor part = features.narrow(0, begin, count);
-      job.targets = targets.narrow(0, begin, count);
-      const BlockLoss block = block_loss(part, matrix, job);
+    const auto count_losses = [&](const BlockLoss& block) {
       cross_entropy += (block.logsum - block.target_logits).sum(torch::kFloat64);
       squared += block.logsum.square().sum(torch::kFloat64);
-      if (for_bias) bias_gradient += block.bias_gradient;
-      if (for_features) {
-        torch::Tensor rows_gradient = features_gradient.narrow(0, begin, count);
-        at::mm_out(rows_gradient, block.gradient, matrix);
+    };
+    HeadGradients gradients;
+    BlockJob job{bias, {}, z_loss, 1.0, 1.0 / static_cast<double>(rows), with_gradient, settings};
+    if (with_gradient && settings.integer_products && fits_integer_products(matrix)) {
+      job.targets = targets.contiguous();
+      if (bias.defined()) job.bias = bias.contiguous();
+      const BlockLoss all{torch::empty({rows}), torch::empty({rows}), {}, {}};
+      gradients = integer_head(features.contiguous(), matrix.contiguous(), logit_loss_of(job, matrix.size(0), all),
+                               for_embedding, for_bias);
+      count_losses(all);
+    } else {
+      if (for_features) gradients.features = at::empty_like(features);
+      if (for_embedding) gradients.embedding = at::zeros_like(embedding);
+      if (for_bias) gradients.bias = at::zeros_like(bias);
+      for (std::int64_t begin = 0; begin < rows; begin += step) {
+        const std::int64_t count = std::min(step, rows - begin);
+        const torch::Tensor part = features.narrow(0, begin, count);
+        job.targets = targets.narrow(0, begin, count);
+        const BlockLoss block = block_loss(part, matrix, job);
+        count_losses(block);
+        if (for_bias) gradients.bias += block.bias_gradient;
+        if (for_features) {
+          torch::Tensor rows_gradient = gradients.features.narrow(0, begin, count);
+          at::mm_out(rows_gradient, block.gradient, matrix);
+        }
+        if (for_embedding && gradients.embedding.scalar_type() == block.gradient.scalar_type())
+          gradients.embedding.addmm_(block.gradient.t(), part);
+        else if (for_embedding)
+          gradients.embedding += at::mm(block.gradient.t(), part);
       }
-      if (for_embedding && embedding_gradient.scalar_type() == block.gradient.scalar_type())
-        embedding_gradient.addmm_(block.gradient.t(), part);
-      else if (for_embedding)
-        embedding_gradient += at::mm(block.gradient.t(), part);
     }
-    context->save_for_backward({features_gradient, embedding_gradient, bias_gradient});
+    context->save_for_backward({gradients.features, gradients.embedding, gradients.bias});
     const auto type = features.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
     const torch::Tensor mean = (cross_entropy / rows).to(type),
                         total = ((cross_entropy + z_loss * squared) / rows).to(type);
@@ -178,6 +191,7 @@ class BlockwiseLoss : public torch::autograd::Function<BlockwiseLoss> {
   static tensor_list backward(AutogradContext* context, const tensor_list& gradients) {
     tensor_list saved = context->get_saved_variables();
     const torch::Tensor& factor = gradients[0];
+    if (factor.is_cpu() && factor.item<double>() == 1) return {saved[0], saved[1], saved[2], {}, {}, {}, {}};
     for (torch::Tensor& gradient : saved)
       if (gradient.defined()) gradient = gradient * factor.to(gradient.scalar_type());
     return {saved[0], saved[1], saved[2], torch::Tensor(), torch::Tensor(), torch::Tensor(), torch::Tensor()};

@@ -11,7 +11,7 @@ struct HeadSettings {
   double softcap_value = 0.0;
   Kernels kernels = Kernels::automatic;
   FrozenWeights* frozen = nullptr;  // that the embedding is among; or null
-  // The logits of the differentiated loss from features and embedding in 8 bits, both with a scale per row.
+  // The differentiated loss in 8-bit integers (model/integer_head.h); float32 on the CPU.
   bool integer_products = false;
   torch::Tensor offsets = {};  // [vocab] float32, added to the softcapped logits of the loss; or undefined
 };

@@ -5,13 +5,12 @@
 #include "core/intrinsics.h"
 #include "model/integer_kernels.h"
 #include "model/integer_rounding.h"
+#include "model/word_transpose.h"
 
 namespace par5::kernels {
 namespace {
 
-constexpr std::size_t kTileRows = 6;     // times four vectors of 16 columns: 24 of 32 registers hold sums
-constexpr std::size_t kTransposed = 16;  // side of the blocks that are transposed at once
-constexpr std::size_t kWord = 4;         // bytes of what is transposed: a pair of codes or a float
+constexpr std::size_t kTileRows = 6;  // times four vectors of 16 columns: 24 of 32 registers hold sums
 
 // A part of a product: `count` rows from the first of `rows`' codes, a panel, a block of the inner dimension.
 struct Tile {
@@ -44,14 +43,6 @@ void tile_portable(const Tile& tile, std::size_t count) {
       const float scale = tile.row_scales[r] * tile.factor * (tile.column_scales ? tile.column_scales[c] : 1);
       tile.out[at] = std::fma(static_cast<float>(sum), scale, before);
     }
-}
-
-// out[c, r] = in[r, c] for up to 16 rows and columns of words; strides are in words.
-void transpose_portable(const std::byte* in, std::size_t in_stride, std::size_t rows, std::size_t columns,
-                        std::byte* out, std::size_t out_stride) {
-  for (std::size_t r = 0; r < rows; ++r)
-    for (std::size_t c = 0; c < columns; ++c)
-      std::memcpy(out + (c * out_stride + r) * kWord, in + (r * in_stride + c) * kWord, kWord);
 }
 
 // One word of out per column: the pair of codes of two rows.
@@ -149,43 +140,6 @@ PAR5_VNNI void tile_vnni(const Tile& tile, std::size_t count) {
   }
 }
 
-PAR5_VNNI void transpose_vnni(const std::byte* in, std::size_t in_stride, std::size_t rows, std::size_t columns,
-                              std::byte* out, std::size_t out_stride) {
-  __m512i row[kTransposed], pairs[kTransposed], quads[kTransposed];
-  const __mmask16 in_mask = first_lanes(columns), out_mask = first_lanes(rows);
-#pragma GCC unroll 16
-  for (std::size_t r = 0; r < kTransposed; ++r)
-    row[r] = r < rows ? _mm512_maskz_loadu_epi32(in_mask, in + r * in_stride * kWord) : _mm512_setzero_si512();
-#pragma GCC unroll 8
-  for (std::size_t i = 0; i < kTransposed; i += 2) {
-    pairs[i] = _mm512_unpacklo_epi32(row[i], row[i + 1]);
-    pairs[i + 1] = _mm512_unpackhi_epi32(row[i], row[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (std::size_t i = 0; i < kTransposed; i += 4) {
-    // Part L of quads[i + k] is column 4 L + k of rows i … i + 3.
-    quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
-    quads[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
-    quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
-    quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
-  }
-  __m512i column[kTransposed];
-#pragma GCC unroll 4
-  for (std::size_t k = 0; k < 4; ++k) {
-    const __m512i even_low = _mm512_shuffle_i32x4(quads[k], quads[4 + k], 0x88),
-                  even_high = _mm512_shuffle_i32x4(quads[8 + k], quads[12 + k], 0x88),
-                  odd_low = _mm512_shuffle_i32x4(quads[k], quads[4 + k], 0xdd),
-                  odd_high = _mm512_shuffle_i32x4(quads[8 + k], quads[12 + k], 0xdd);
-    column[k] = _mm512_shuffle_i32x4(even_low, even_high, 0x88);
-    column[8 + k] = _mm512_shuffle_i32x4(even_low, even_high, 0xdd);
-    column[4 + k] = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
-    column[12 + k] = _mm512_shuffle_i32x4(odd_low, odd_high, 0xdd);
-  }
-#pragma GCC unroll 16
-  for (std::size_t c = 0; c < kTransposed; ++c)
-    if (c < columns) _mm512_mask_storeu_epi32(out + c * out_stride * kWord, out_mask, column[c]);
-}
-
 PAR5_VNNI void join_vnni(const std::int16_t* first, const std::int16_t* second, std::size_t columns,
                          std::int16_t* out) {
   for (std::size_t c = 0; c < columns; c += kLanes) {
@@ -202,15 +156,13 @@ struct Forms {
   float (*largest_magnitude)(const float*, const float*, std::size_t) = largest_magnitude_portable;
   void (*round_row)(const float*, const float*, std::size_t, float, std::int16_t*) = round_row_portable;
   void (*tile)(const Tile&, std::size_t) = tile_portable;
-  void (*transpose)(const std::byte*, std::size_t, std::size_t, std::size_t, std::byte*,
-                    std::size_t) = transpose_portable;
   void (*join)(const std::int16_t*, const std::int16_t*, std::size_t, std::int16_t*) = join_portable;
 };
 constexpr Forms kPortable;
 
 const Forms& forms() {
 #if defined(__x86_64__)
-  static const Forms fast = {largest_magnitude_vnni, round_row_vnni, tile_vnni, transpose_vnni, join_vnni};
+  static const Forms fast = {largest_magnitude_vnni, round_row_vnni, tile_vnni, join_vnni};
   if (takes_fast_integer_products()) return fast;
 #endif
   return kPortable;
@@ -230,19 +182,13 @@ void quantize_int16_rows(const float* x, const float* factors, const Int16Rows& 
 }
 
 Int16Panels pack_int16_transposed(const Int16Rows& rows, std::int16_t* codes) {
-  const Forms& form = forms();
   const Int16Panels packed{rows.inner, rows.rows, codes, rows.scales};
   // A pair of codes moves as one word.
-  const auto* const in = reinterpret_cast<const std::byte*>(rows.codes);
-  auto* const out = reinterpret_cast<std::byte*>(codes);
-  const std::size_t pairs = packed.pairs();
-  for (std::size_t column = 0; column < packed.columns; column += kTransposed) {
-    const std::size_t panel = column / Int16Panels::kColumns, within = column % Int16Panels::kColumns;
-    std::byte* const to = out + (panel * pairs * Int16Panels::kColumns + within) * kWord;
-    const std::size_t columns = std::min(kTransposed, packed.columns - column);
-    for (std::size_t pair = 0; pair < pairs; pair += kTransposed)
-      form.transpose(in + (column * pairs + pair) * kWord, pairs, columns, std::min(kTransposed, pairs - pair),
-                     to + pair * Int16Panels::kColumns * kWord, Int16Panels::kColumns);
+  const std::size_t pairs = packed.pairs(), panel_codes = 2 * pairs * Int16Panels::kColumns;
+  for (std::size_t panel = 0; panel < packed.panels(); ++panel) {
+    const std::size_t first = panel * Int16Panels::kColumns;
+    transpose_words(rows.codes + first * rows.padded(), pairs, std::min(Int16Panels::kColumns, packed.columns - first),
+                    pairs, codes + panel * panel_codes, Int16Panels::kColumns);
   }
   return packed;
 }
@@ -287,31 +233,6 @@ void int16_product(const Int16Rows& rows, const Int16Panels& packed, float facto
       }
     }
   }
-}
-
-void transpose(const float* in, std::size_t rows, std::size_t columns, float* out) {
-  const Forms& form = forms();
-  for (std::size_t row = 0; row < rows; row += kTransposed)
-    for (std::size_t column = 0; column < columns; column += kTransposed)
-      form.transpose(reinterpret_cast<const std::byte*>(in + row * columns + column), columns,
-                     std::min(kTransposed, rows - row), std::min(kTransposed, columns - column),
-                     reinterpret_cast<std::byte*>(out + column * rows + row), rows);
-}
-
-void mirror_lower(float* matrix, std::size_t rows) {
-  const Forms& form = forms();
-  auto* const words = reinterpret_cast<std::byte*>(matrix);
-  for (std::size_t row = 0; row < rows; row += kTransposed)
-    for (std::size_t column = 0; column <= row; column += kTransposed) {
-      const std::size_t count = std::min(kTransposed, rows - row);
-      if (column < row) {
-        form.transpose(words + (row * rows + column) * kWord, rows, count, kTransposed,
-                       words + (column * rows + row) * kWord, rows);
-        continue;
-      }
-      for (std::size_t r = 0; r < count; ++r)
-        for (std::size_t c = 0; c < r; ++c) matrix[(row + c) * rows + row + r] = matrix[(row + r) * rows + row + c];
-    }
 }
 
 }  // namespace par5::kernels

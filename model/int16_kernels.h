@@ -50,10 +50,4 @@ Int16Panels pack_int16(const Int16Rows& rows, std::int16_t* codes);
 void int16_product(const Int16Rows& rows, const Int16Panels& packed, float factor, bool lower, const float* base,
                    float base_factor, float* out);
 
-// out [columns, rows] = the transpose of in [rows, columns].
-void transpose(const float* in, std::size_t rows, std::size_t columns, float* out);
-
-// Copies what lies below the diagonal of a square matrix above it.
-void mirror_lower(float* matrix, std::size_t rows);
-
 }  // namespace par5::kernels

@@ -52,6 +52,11 @@ struct IntegerRows {
 };
 // Rows [begin, end) of x [rows, inner.size], times `factors` [inner.size] where they are not null.
 void quantize_rows(const float* x, const float* factors, const IntegerRows& rows, std::size_t begin, std::size_t end);
+// The same with codes -128 … 127, rounded after a part of a step in [-1/2, 1/2) has been added that is evenly spread
+// over every row and every column (Roberts' R2 sequence): so values far below a step, of which there are many in a
+// gradient of logits, are not lost in sums over either. The first row is number `dither` of the sequence.
+void quantize_rows_dithered(const float* x, const float* factors, const IntegerRows& rows, std::size_t begin,
+                            std::size_t end, std::size_t dither);
 
 // Columns [first, first + count) of the codes of `from` (not interleaved, [columns.inner.size rows]) as rows 0 … of
 // `columns`, interleaved; without the rows' scales, so that what they are multiplied with must carry these. `first` is

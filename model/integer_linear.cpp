@@ -4,12 +4,13 @@
 #include <optional>
 
 #include "model/fused_support.h"
+#include "model/word_transpose.h"
 #include "pack/quantizer.h"
 
 namespace par5 {
 namespace {
 
-std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
+using fused::size;
 
 torch::Tensor memory_for(std::size_t bytes) { return torch::empty({static_cast<std::int64_t>(bytes)}, torch::kUInt8); }
 
@@ -34,18 +35,18 @@ bool fits_integer_products(const torch::Tensor& matrix) {
 }
 
 IntegerWeight::IntegerWeight(const torch::Tensor& matrix, const IntegerProducts& products)
-    : outputs_(matrix.size(0)), codes_(torch::empty(matrix.sizes(), torch::kInt8)) {
-  const std::int64_t inputs = matrix.size(1);
+    : codes_(torch::empty(matrix.sizes(), torch::kInt8)) {
+  const std::int64_t outputs = matrix.size(0), inputs = matrix.size(1);
   const kernels::InnerGroups inner{size(inputs), size(std::min(products.group, inputs))};
-  scales_ = torch::empty({static_cast<std::int64_t>(inner.count()), outputs_});
-  integers_ = {size(outputs_), inner, products.steps, codes_.data_ptr<std::int8_t>(), scales_.data_ptr<float>()};
-  panels_ = {inner, size(outputs_), nullptr, integers_.scales};
+  scales_ = torch::empty({static_cast<std::int64_t>(inner.count()), outputs});
+  integers_ = {size(outputs), inner, products.steps, codes_.data_ptr<std::int8_t>(), scales_.data_ptr<float>()};
+  panels_ = {inner, size(outputs), nullptr, integers_.scales};
   memory_ = memory_for(panels_.bytes());
   panels_.codes = memory_.data_ptr<std::uint8_t>();
   const torch::Tensor values = matrix.contiguous();
   const float* const from = values.const_data_ptr<float>();
   at::parallel_for(0, static_cast<std::int64_t>(panels_.panels()), 1, [&](std::int64_t begin, std::int64_t end) {
-    const std::size_t last = std::min(size(end) * kernels::kPanelColumns, size(outputs_));
+    const std::size_t last = std::min(size(end) * kernels::kPanelColumns, size(outputs));
     kernels::quantize_matrix(from, integers_, size(begin) * kernels::kPanelColumns, last);
     kernels::pack_outputs(integers_, panels_, size(begin), size(end));
   });
@@ -53,15 +54,15 @@ IntegerWeight::IntegerWeight(const torch::Tensor& matrix, const IntegerProducts&
 
 void IntegerWeight::multiply(const float* x, std::size_t count, const kernels::IntegerRows& rounded, float* out) const {
   kernels::quantize_rows(x, nullptr, rounded, 0, count);
-  kernels::integer_product(rounded, panels_, out, size(outputs_), 0, count);
+  kernels::integer_product(rounded, panels_, out, integers_.outputs, 0, count);
 }
 
 torch::Tensor IntegerWeight::product(const torch::Tensor& rows, IntegerRowBuffer* rounded) const {
-  const torch::Tensor from = rows.contiguous(), out = torch::empty({rows.size(0), outputs_});
+  const torch::Tensor from = rows.contiguous(), out = torch::empty({rows.size(0), outputs()});
   const IntegerRowBuffer buffer(rows.size(0), inner());
   over_token_blocks(rows.size(0), [&](std::size_t, std::size_t first, std::size_t count) {
     multiply(from.const_data_ptr<float>() + first * inner().size, count, buffer.rows().from(first),
-             out.data_ptr<float>() + first * size(outputs_));
+             out.data_ptr<float>() + first * integers_.outputs);
   });
   if (rounded) *rounded = buffer;
   return out;
@@ -99,6 +100,11 @@ void IntegerWeight::Transpose::multiply(const float* gradient, std::size_t count
   }
 }
 
+void IntegerWeight::Transpose::multiply(const kernels::IntegerRows& rounded, std::size_t count, float* out) const {
+  TORCH_INTERNAL_ASSERT(groups_.size() == 1);
+  kernels::integer_product(rounded, groups_[0], out, integers_.inputs.size, 0, count);
+}
+
 IntegerOuterProduct::IntegerOuterProduct(const kernels::IntegerRows& rows, std::size_t count, std::int64_t outputs)
     : rows_(rows), panels_{{count, kTokenBlock}, size(outputs), nullptr, nullptr} {
   codes_ = memory_for(panels_.bytes());
@@ -111,27 +117,42 @@ void IntegerOuterProduct::add(const float* gradient, std::size_t block) const {
   kernels::quantize_panels(gradient, rows_.scales + panels_.inner.first(block), panels_, block);
 }
 
-torch::Tensor IntegerOuterProduct::result() const {
+template <class Take>
+void IntegerOuterProduct::over_strips(Take&& take) const {
   // So many columns of the rows are done at once: many use a panel while it is in the caches, and theirs must fit too.
   constexpr std::size_t kBlock = kernels::IntegerRows::kBlock, kStrip = 6 * kBlock;
-  const std::size_t inputs = rows_.inner.size, outputs = panels_.columns;
+  const std::size_t inputs = rows_.inner.size;
   const auto blocks = static_cast<std::int64_t>((inputs + kBlock - 1) / kBlock);
-  const torch::Tensor out = torch::empty({static_cast<std::int64_t>(outputs), static_cast<std::int64_t>(inputs)});
   at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     const IntegerRowBuffer buffer(kStrip, panels_.inner, true);
     kernels::IntegerRows columns = buffer.rows();
     columns.scales = nullptr;
-    const torch::Tensor room = torch::empty({static_cast<std::int64_t>(kStrip * outputs)});
-    const float* const from = room.const_data_ptr<float>();
+    const torch::Tensor room = torch::empty({static_cast<std::int64_t>(kStrip * panels_.columns)});
     const std::size_t last = std::min(size(end) * kBlock, inputs);
     for (std::size_t first = size(begin) * kBlock, count; first < last; first += count) {
       count = std::min(kStrip, last - first);
       kernels::interleave_columns(rows_, first, count, columns);
-      kernels::integer_product(columns, panels_, room.data_ptr<float>(), outputs, 0, count);
-      float* const to = out.data_ptr<float>() + first;
-      for (std::size_t output = 0; output < outputs; ++output)
-        for (std::size_t i = 0; i < count; ++i) to[output * inputs + i] = from[i * outputs + output];
+      take(first, count, columns, room.data_ptr<float>());
     }
+  });
+}
+
+torch::Tensor IntegerOuterProduct::result() const {
+  const std::size_t inputs = rows_.inner.size, outputs = panels_.columns;
+  const torch::Tensor out = torch::empty({static_cast<std::int64_t>(outputs), static_cast<std::int64_t>(inputs)});
+  over_strips([&](std::size_t first, std::size_t count, const kernels::IntegerRows& columns, float* room) {
+    kernels::integer_product(columns, panels_, room, outputs, 0, count);
+    kernels::transpose_words(room, outputs, count, outputs, out.data_ptr<float>() + first, inputs);
+  });
+  return out;
+}
+
+torch::Tensor IntegerOuterProduct::transposed_result() const {
+  const std::size_t outputs = panels_.columns;
+  const torch::Tensor out =
+      torch::empty({static_cast<std::int64_t>(rows_.inner.size), static_cast<std::int64_t>(outputs)});
+  over_strips([&](std::size_t first, std::size_t count, const kernels::IntegerRows& columns, float*) {
+    kernels::integer_product(columns, panels_, out.data_ptr<float>() + first * outputs, outputs, 0, count);
   });
   return out;
 }

@@ -57,18 +57,22 @@ class IntegerWeight {
   IntegerWeight(const torch::Tensor& matrix, const IntegerProducts& products);
 
   const kernels::InnerGroups& inner() const { return integers_.inputs; }
-  std::int64_t outputs() const { return outputs_; }
+  std::int64_t outputs() const { return static_cast<std::int64_t>(integers_.outputs); }
   // x [count, inputs] -> x · matrixᵀ, to out [count, outputs]; `rounded`, of count rows, gets x as it was multiplied.
   void multiply(const float* x, std::size_t count, const kernels::IntegerRows& rounded, float* out) const;
   // rows [n, inputs] float32 -> rows · matrixᵀ [n, outputs]; `rounded` gets the rows as they were multiplied.
   torch::Tensor product(const torch::Tensor& rows, IntegerRowBuffer* rounded = nullptr) const;
 
-  // The same matrix for the products toward rows.
+  // The same matrix for the products toward rows; the weight must outlive it.
   class Transpose {
    public:
     explicit Transpose(const IntegerWeight& weight);
     // gradient [count, outputs] -> gradient · matrix, to out [count, inputs].
     void multiply(const float* gradient, std::size_t count, float* out) const;
+    // The same of rows that have been multiplied with scales() and rounded, for a matrix of one group.
+    void multiply(const kernels::IntegerRows& rounded, std::size_t count, float* out) const;
+    // Of the one group's outputs, [outputs].
+    const float* scales() const { return integers_.scales; }
 
    private:
     kernels::IntegerMatrix integers_;
@@ -78,7 +82,6 @@ class IntegerWeight {
   };
 
  private:
-  std::int64_t outputs_;
   torch::Tensor codes_;   // [outputs, inputs]
   torch::Tensor scales_;  // [groups, outputs]
   torch::Tensor memory_;
@@ -88,16 +91,21 @@ class IntegerWeight {
 
 // gradientᵀ · rows [outputs, inputs] of gradient [n, outputs] and rows [n, inputs] as they were rounded for the
 // product. The rows' scales go into the gradient, which, differing much between tokens, is rounded by a scale for each
-// of its columns in every block of tokens.
+// of its columns in every block of tokens. The rows must outlive it.
 class IntegerOuterProduct {
  public:
   IntegerOuterProduct(const kernels::IntegerRows& rows, std::size_t count, std::int64_t outputs);
   // The gradient's rows of one block, [up to kTokenBlock, outputs]. Blocks can be added on different threads.
   void add(const float* gradient, std::size_t block) const;
-  // When all have been added.
+  // When all have been added; transposed: [inputs, outputs].
   torch::Tensor result() const;
+  torch::Tensor transposed_result() const;
 
  private:
+  // Calls take(first, count, columns) for strips of the rows' columns, shared among LibTorch's threads.
+  template <class Take>
+  void over_strips(Take&& take) const;
+
   kernels::IntegerRows rows_;
   torch::Tensor codes_, scales_;
   kernels::PackedPanels panels_;

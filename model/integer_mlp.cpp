@@ -6,7 +6,7 @@
 namespace par5 {
 namespace {
 
-std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
+using fused::size;
 
 class IntegerMlp : public torch::autograd::Function<IntegerMlp> {
  public:

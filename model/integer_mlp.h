@@ -14,7 +14,7 @@ struct SquaredReluForm {
 };
 
 // rows [n, width], up [hidden, width], down [outputs, hidden], float32 on the CPU -> [n, outputs]: the bits of
-// integer_linear, activate and integer_linear. Both matrices must fit (fits_integer_products).
+// integer_linear, activate and integer_linear. Both matrices must fit (fits_integer_products); all three get gradients.
 torch::Tensor integer_mlp(const torch::Tensor& rows, const torch::Tensor& up, const torch::Tensor& down,
                           const SquaredReluForm& form, const IntegerProducts& products);
 

@@ -87,7 +87,7 @@ class Network {
   Loss sampled_loss(const torch::Tensor& tokens, const torch::Tensor& targets, double z_loss,
                     const HeadSample& settings);
 
-  // Products of the blocks' linear layers and of the loss's logits in 8-bit integers, or (nullopt) in the compute type,
+  // Products of the blocks' linear layers and of the loss's head in 8-bit integers, or (nullopt) in the compute type,
   // which must be float32 on the CPU. For training: what a model scores is defined without.
   void set_integer_products(std::optional<IntegerProducts> products) { integer_products_ = products; }
   // Dropout (gpt2) is on only in training mode.

@@ -10,6 +10,7 @@
 
 #include "model/int16_kernels.h"
 #include "model/kernels.h"
+#include "model/word_transpose.h"
 
 namespace par5 {
 namespace {
@@ -145,8 +146,9 @@ torch::Tensor transposed(const torch::Tensor& matrix) {
   if (!matrix.is_cpu() || matrix.scalar_type() != torch::kFloat32 || !matrix.is_contiguous())
     return matrix.t().contiguous();
   torch::Tensor result = torch::empty({matrix.size(1), matrix.size(0)}, matrix.options());
-  kernels::transpose(matrix.const_data_ptr<float>(), static_cast<std::size_t>(matrix.size(0)),
-                     static_cast<std::size_t>(matrix.size(1)), result.mutable_data_ptr<float>());
+  const auto rows = static_cast<std::size_t>(matrix.size(0)), columns = static_cast<std::size_t>(matrix.size(1));
+  kernels::transpose_words(matrix.const_data_ptr<float>(), columns, rows, columns, result.mutable_data_ptr<float>(),
+                           rows);
   return result;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "model/integer_kernels.h"
+#include "model/word_transpose.h"
 
 namespace par5::kernels {
 namespace {
@@ -132,7 +133,7 @@ TEST(Int16Product, TransposesWhatIsNoMultipleOfABlock) {
       force_portable_integer_products(portable);
       const std::vector<float> in = normal(size.rows * size.inner, 10);
       std::vector<float> out(in.size());
-      transpose(in.data(), size.rows, size.inner, out.data());
+      transpose_words(in.data(), size.inner, size.rows, size.inner, out.data(), size.rows);
       for (std::size_t r = 0; r < size.rows; ++r)
         for (std::size_t c = 0; c < size.inner; ++c) ASSERT_EQ(out[c * size.rows + r], in[r * size.inner + c]);
       force_portable_integer_products(false);
