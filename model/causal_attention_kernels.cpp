@@ -8,7 +8,7 @@
 // After foreach_target.h, which includes this file once per instruction set.
 #include <algorithm>
 
-#include "model/kernels-inl.h"
+#include "model/head_preparation-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace par5::kernels {
@@ -150,6 +150,11 @@ struct Layout {
         unit_head(unit % job.kv_heads) {}
   // Float32 elements of a packed [padded, width] matrix.
   std::size_t matrix() const { return padded * width; }
+  // Elements of a row of qkv, and the place of a head of sequence unit_batch in such a matrix.
+  static std::size_t row(const CausalAttention& job) { return (job.heads + 2 * job.kv_heads) * job.head_width; }
+  std::size_t head(const CausalAttention& job, std::size_t number) const {
+    return unit_batch * length * row(job) + number * depth;
+  }
 };
 
 // Rows first … first + count - 1 of a head, times `factor`, zero beyond the sequence and the head's width: [count,
@@ -163,6 +168,27 @@ void pack_rows(const T* head, std::size_t stride, const Layout& layout, std::siz
       hn::StoreU(first + row < layout.length ? hn::Mul(load(head + (first + row) * stride, i, layout.depth), scale)
                                              : hn::Zero(Tag()),
                  Tag(), out + i);
+}
+
+// The same of head `number` of qkv, prepared where that is asked for. Norms are found, or, for `known` ones, taken.
+template <class T>
+void pack_prepared(const CausalAttention& job, const Layout& layout, std::size_t number, std::size_t first,
+                   std::size_t count, float factor, bool known, float* out) {
+  const T* head = static_cast<const T*>(job.qkv.data) + layout.head(job, number);
+  const HeadPreparation& preparation = job.preparation;
+  if (!preparation.cosine) return pack_rows(head, Layout::row(job), layout, first, count, factor, out);
+  const std::size_t depth = layout.depth, rotated_heads = job.heads + job.kv_heads;
+  const float by = number < job.heads ? factor * preparation.gain[number] : factor;
+  for (std::size_t position = first; position < first + count; ++position, out += layout.width) {
+    const std::size_t filled = position < layout.length ? depth : 0;
+    std::fill(out + filled, out + layout.width, 0.0f);
+    if (filled == 0) continue;
+    const T* in = head + position * Layout::row(job);
+    float& inverse = job.inverse[(layout.unit_batch * layout.length + position) * rotated_heads + number];
+    if (!known) inverse = inverse_rms(in, depth, preparation.epsilon);
+    rotate_head(in, depth, by * inverse, preparation.cosine + position * (depth / 2),
+                preparation.sine + position * (depth / 2), out);
+  }
 }
 
 // A packed [padded, width] matrix as panels of columns: [padded / panel][depth][panel].
@@ -188,27 +214,21 @@ HWY_INLINE hn::Mask<Tag> visible(std::size_t first, std::size_t query) {
 template <class T>
 void attend(const CausalAttention& job, const Layout& layout, float* scratch) {
   const Tag d;
-  const std::size_t rotated_heads = job.heads + job.kv_heads, width = layout.width;
-  const std::size_t out_stride = job.heads * layout.depth, qkv_stride = (rotated_heads + job.kv_heads) * layout.depth;
-  const std::size_t rotated_stride = job.rotated.data ? rotated_heads * layout.depth : qkv_stride;
-  const T* rotated = static_cast<const T*>(job.rotated.data ? job.rotated.data : job.qkv.data) +
-                     layout.unit_batch * layout.length * rotated_stride;
-  const T* qkv = static_cast<const T*>(job.qkv.data) + layout.unit_batch * layout.length * qkv_stride;
+  const std::size_t width = layout.width, out_stride = job.heads * layout.depth;
   T* mixed = static_cast<T*>(job.mixed.data) + layout.unit_batch * layout.length * out_stride;
   // Scores of a tile of queries against all keys; one more vector keeps rows from falling on the same cache sets.
   const std::size_t score_stride = layout.padded + lanes();
   float *values = scratch, *keys = values + layout.matrix(), *query = keys + layout.matrix();
   float *scores = query + kTile * width, *highest = scores + kTile * score_stride, *share = highest + kTile * lanes();
-  pack_rows(rotated + (job.heads + layout.unit_head) * layout.depth, rotated_stride, layout, 0, layout.padded, 1.0f,
-            values);
+  pack_prepared<T>(job, layout, job.heads + layout.unit_head, 0, layout.padded, 1.0f, /*known=*/false, values);
   transpose_panels(values, layout, keys);
-  pack_rows(qkv + (rotated_heads + layout.unit_head) * layout.depth, qkv_stride, layout, 0, layout.padded, 1.0f,
-            values);
+  pack_rows(static_cast<const T*>(job.qkv.data) + layout.head(job, job.heads + job.kv_heads + layout.unit_head),
+            Layout::row(job), layout, 0, layout.padded, 1.0f, values);
   for (std::size_t head = layout.unit_head * layout.group; head < (layout.unit_head + 1) * layout.group; ++head) {
     float* logsum = job.logsum + (layout.unit_batch * job.heads + head) * layout.length;
     for (std::size_t first = 0; first < layout.length; first += kTile) {
       const std::size_t rows = std::min(kTile, layout.length - first);
-      pack_rows(rotated + head * layout.depth, rotated_stride, layout, first, kTile, job.scale * kLog2e, query);
+      pack_prepared<T>(job, layout, head, first, kTile, job.scale * kLog2e, /*known=*/false, query);
       std::fill(highest, highest + kTile * lanes(), -3e38f);
       for (std::size_t key = 0; key < first + rows; key += layout.panel) {
         const float* panel = keys + key * layout.depth;
@@ -283,34 +303,49 @@ void unpack_rows(const float* packed, const Layout& layout, std::size_t first, s
       store(hn::Mul(hn::LoadU(Tag(), packed + i), scale), head + (first + row) * stride, i, layout.depth);
 }
 
+// The same into head `number` of qkv's gradient, from the gradient of what pack_prepared gives for factor 1.
+template <class T>
+void unpack_prepared(const CausalAttention& job, const Layout& layout, std::size_t number, const float* packed,
+                     std::size_t first, std::size_t count, float factor) {
+  const std::size_t place = layout.head(job, number), depth = layout.depth, stride = Layout::row(job);
+  T* const out = static_cast<T*>(job.qkv_gradient.data) + place;
+  const HeadPreparation& preparation = job.preparation;
+  if (!preparation.cosine) return unpack_rows(packed, layout, first, count, factor, out, stride);
+  const T* const head = static_cast<const T*>(job.qkv.data) + place;
+  const bool query = number < job.heads;
+  for (std::size_t position = first; position < first + count; ++position, packed += layout.width) {
+    const std::size_t row = layout.unit_batch * layout.length + position, angles = position * (depth / 2);
+    const float to_gain = prepared_head_backward(head + position * stride, packed, depth, factor,
+                                                 job.inverse[row * (job.heads + job.kv_heads) + number],
+                                                 query ? preparation.gain[number] : 1.0f, preparation.cosine + angles,
+                                                 preparation.sine + angles, out + position * stride);
+    if (query) job.gain_gradient[number] += to_gain;
+  }
+}
+
 template <class T>
 void attend_backward(const CausalAttention& job, const Layout& layout, float* scratch) {
   const Tag d;
-  const std::size_t rotated_heads = job.heads + job.kv_heads, width = layout.width, depth = layout.depth;
-  const std::size_t out_stride = job.heads * depth, qkv_stride = (rotated_heads + job.kv_heads) * depth;
-  const std::size_t rotated_stride = job.rotated.data ? rotated_heads * depth : qkv_stride;
+  const std::size_t width = layout.width, depth = layout.depth, out_stride = job.heads * depth;
   const std::size_t batch_row = layout.unit_batch * layout.length;
-  const T* rotated =
-      static_cast<const T*>(job.rotated.data ? job.rotated.data : job.qkv.data) + batch_row * rotated_stride;
-  const T* qkv = static_cast<const T*>(job.qkv.data) + batch_row * qkv_stride;
   const T* mixed = static_cast<const T*>(job.mixed.data) + batch_row * out_stride;
   const T* incoming = static_cast<const T*>(job.mixed_gradient.data) + batch_row * out_stride;
-  T* to_qkv = static_cast<T*>(job.qkv_gradient.data) + batch_row * qkv_stride;
   float *keys = scratch, *key_panels = keys + layout.matrix(), *value_panels = key_panels + layout.matrix();
   float *to_keys = value_panels + layout.matrix(), *to_values = to_keys + layout.matrix();
   float *query = to_values + layout.matrix(), *gradient = query + kTile * width, *to_query = gradient + kTile * width;
   float *probability = to_query + kTile * width, *to_score = probability + kTile * kTile;
   float *logsum = to_score + kTile * kTile, *along = logsum + kTile;
-  const std::size_t key_head = job.heads + layout.unit_head, value_head = rotated_heads + layout.unit_head;
-  pack_rows(qkv + value_head * depth, qkv_stride, layout, 0, layout.padded, 1.0f, keys);
+  const std::size_t key_head = job.heads + layout.unit_head, value_head = key_head + job.kv_heads;
+  pack_rows(static_cast<const T*>(job.qkv.data) + layout.head(job, value_head), Layout::row(job), layout, 0,
+            layout.padded, 1.0f, keys);
   transpose_panels(keys, layout, value_panels);
-  pack_rows(rotated + key_head * depth, rotated_stride, layout, 0, layout.padded, 1.0f, keys);
+  pack_prepared<T>(job, layout, key_head, 0, layout.padded, 1.0f, /*known=*/true, keys);
   transpose_panels(keys, layout, key_panels);
   std::fill(to_keys, to_keys + 2 * layout.matrix(), 0.0f);
   for (std::size_t head = layout.unit_head * layout.group; head < (layout.unit_head + 1) * layout.group; ++head) {
     for (std::size_t first = 0; first < layout.length; first += kTile) {
       const std::size_t rows = std::min(kTile, layout.length - first);
-      pack_rows(rotated + head * depth, rotated_stride, layout, first, kTile, job.scale * kLog2e, query);
+      pack_prepared<T>(job, layout, head, first, kTile, job.scale * kLog2e, /*known=*/true, query);
       pack_rows(incoming + head * depth, out_stride, layout, first, kTile, 1.0f, gradient);
       std::fill(to_query, to_query + kTile * width, 0.0f);
       for (std::size_t m = 0; m < kTile; ++m) {
@@ -360,12 +395,13 @@ void attend_backward(const CausalAttention& job, const Layout& layout, float* sc
         add_products(to_keys + key * width, to_score, 1, kTile, query, width, kTile, queries_of);
         add_products(to_query, to_score, kTile, 1, keys + key * width, width, rows, keys_of);
       }
-      unpack_rows(to_query, layout, first, rows, job.scale, to_qkv + head * depth, qkv_stride);
+      unpack_prepared<T>(job, layout, head, to_query, first, rows, job.scale);
     }
   }
   // The packed queries were times scale · log2(e).
-  unpack_rows(to_keys, layout, 0, layout.length, kLn2, to_qkv + key_head * depth, qkv_stride);
-  unpack_rows(to_values, layout, 0, layout.length, 1.0f, to_qkv + value_head * depth, qkv_stride);
+  unpack_prepared<T>(job, layout, key_head, to_keys, 0, layout.length, kLn2);
+  unpack_rows(to_values, layout, 0, layout.length, 1.0f,
+              static_cast<T*>(job.qkv_gradient.data) + layout.head(job, value_head), Layout::row(job));
 }
 
 std::size_t attend_backward_scratch(const Layout& layout) {

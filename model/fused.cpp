@@ -43,8 +43,8 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
   }
 };
 
-// Inputs in the order of BorderInputs; outputs end, sum, normed. Without a mix `sum` is the end, and without a branch
-// the end is x: then the output `end` is an empty tensor.
+// Inputs in the order of BorderInputs; outputs end, sum, normed and, with a mix, x0 as it came. Without a mix `sum` is
+// the end, and without a branch the end is x: then the output `end` is an empty tensor.
 class BorderFunction : public torch::autograd::Function<BorderFunction> {
  public:
   static tensor_list forward(AutogradContext* context, const torch::Tensor& x_input, const OptionalTensor& branch_input,
@@ -59,38 +59,44 @@ class BorderFunction : public torch::autograd::Function<BorderFunction> {
     const auto given = [](const OptionalTensor& tensor) { return tensor ? tensor->contiguous() : torch::Tensor(); };
     const tensor_list inputs{x, branch, given(scale), given(x0), given(mix), given(skip), given(skip_weight)};
     kernels::Border job = job_of(inputs, sum, inverse);
+    job.x = floats(x);
     job.normed = matrix(normed);
     job.end = with_end ? floats(end) : nullptr;
     over_rows(x.size(0), x.size(1), [&](std::size_t from, std::size_t to) { kernels::border(job, from, to); });
     tensor_list saved = inputs;
+    saved[0] = !mix ? torch::Tensor() : with_end ? end : x;  // the end, where backward needs it
     saved.push_back(sum);
     saved.push_back(inverse);
     context->save_for_backward(saved);
     context->saved_data["bfloat16"] = out == torch::kBFloat16;
     context->set_materialize_grads(false);
+    if (x0) return {end, sum, normed, *x0};
     return {end, sum, normed};
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& gradients) {
     const tensor_list saved = context->get_saved_variables();
-    const torch::Tensor &x = saved[0], &branch = saved[1], &mix = saved[4], &skip = saved[5], &skip_weight = saved[6];
-    kernels::Border job = job_of(saved, saved[7], saved[8]);
+    const torch::Tensor &branch = saved[1], &mix = saved[4], &skip = saved[5], &skip_weight = saved[6], &sum = saved[7];
+    kernels::Border job = job_of(saved, sum, saved[8]);
+    job.end = floats(saved[0]);
     job.normed.element =
         context->saved_data["bfloat16"].toBool() ? kernels::Element::bfloat16 : kernels::Element::float32;
     const auto contiguous = [](const torch::Tensor& t) { return t.defined() ? t.contiguous() : t; };
     const torch::Tensor for_end = mix.defined() && branch.defined() ? contiguous(gradients[0]) : torch::Tensor();
-    const torch::Tensor for_sum = contiguous(gradients[1]), for_normed = contiguous(gradients[2]);
-    const auto rows_like = [&](bool wanted) { return wanted ? torch::empty_like(x) : torch::Tensor(); };
-    const torch::Tensor to_x = torch::empty_like(x), to_x0 = rows_like(mix.defined()),
+    const torch::Tensor for_sum = contiguous(gradients[1]), for_normed = contiguous(gradients[2]),
+                        later_x0 = mix.defined() ? contiguous(gradients[3]) : torch::Tensor();
+    const auto rows_like = [&](bool wanted) { return wanted ? torch::empty_like(sum) : torch::Tensor(); };
+    const torch::Tensor to_x = torch::empty_like(sum), to_x0 = rows_like(mix.defined()),
                         to_skip = rows_like(skip.defined());
     const torch::Tensor to_branch = branch.defined() ? torch::empty_like(branch) : torch::Tensor();
-    const std::int64_t width = x.size(1);
+    const std::int64_t width = sum.size(1);
     ThreadSums to_scale(width), to_mix(2 * width), to_skip_weight(width);
-    over_rows(x.size(0), width, [&](std::size_t begin, std::size_t end) {
+    over_rows(sum.size(0), width, [&](std::size_t begin, std::size_t end) {
       kernels::BorderGradients job_gradients;
       job_gradients.end = floats(for_end);
       job_gradients.sum = floats(for_sum);
       job_gradients.normed = matrix(for_normed);
+      job_gradients.later_x0 = floats(later_x0);
       job_gradients.x = floats(to_x);
       job_gradients.branch = matrix(to_branch);
       job_gradients.x0 = floats(to_x0);
@@ -115,9 +121,8 @@ class BorderFunction : public torch::autograd::Function<BorderFunction> {
  private:
   static kernels::Border job_of(const tensor_list& inputs, const torch::Tensor& sum, const torch::Tensor& inverse) {
     kernels::Border job;
-    job.width = static_cast<std::size_t>(inputs[0].size(1));
+    job.width = static_cast<std::size_t>(sum.size(1));
     job.epsilon = kEpsilon;
-    job.x = floats(inputs[0]);
     job.branch = matrix(inputs[1]);
     job.scale = floats(inputs[2]);
     job.x0 = floats(inputs[3]);
@@ -186,7 +191,7 @@ Border cross_border(const BorderInputs& inputs, torch::ScalarType out) {
   const tensor_list outputs =
       BorderFunction::apply(inputs.x, optional(inputs.branch), optional(inputs.scale), optional(inputs.x0),
                             optional(inputs.mix), optional(inputs.skip), optional(inputs.skip_weight), out);
-  return {inputs.branch.defined() ? outputs[0] : inputs.x, outputs[1], outputs[2]};
+  return {inputs.branch.defined() ? outputs[0] : inputs.x, outputs[1], outputs[2], outputs[3]};
 }
 
 torch::Tensor squared_relu(const torch::Tensor& hidden, double slope, bool with_norm) {

@@ -35,7 +35,8 @@ void rms_norm_backward(const RmsNorm& job, std::size_t begin, std::size_t end);
 
 // The border between two blocks (model/operations.h): end = x + scale · branch, joined = end + skip_weight · skip,
 // sum = mix[0] · joined + mix[1] · x0, normed = rms(sum). Null: branch (end = x, and `end` is not written), mix (sum =
-// end, and `end` is not written), skip_weight (joined = end), skip (the skip is `end`).
+// end, and `end` is not written), skip_weight (joined = end), skip (the skip is `end`). Backward reads `end`, whoever
+// has it, and not x.
 struct Border {
   std::size_t width = 0;
   float epsilon = 0;
@@ -52,11 +53,12 @@ struct Border {
   float* inverse = nullptr;
 };
 // Any incoming gradient may be null (zero). Gradients with respect to rows are written; those of scale, mix (2 · width)
-// and skip_weight are added to.
+// and skip_weight are added to. x0's begins with `later_x0`, what later borders have to say of it.
 struct BorderGradients {
   const float* end = nullptr;
   const float* sum = nullptr;
   Matrix normed;
+  const float* later_x0 = nullptr;
   float* x = nullptr;
   Matrix branch;
   float* x0 = nullptr;
@@ -81,38 +83,37 @@ struct SquaredRelu {
 void squared_relu(const SquaredRelu& job, std::size_t begin, std::size_t end);
 void squared_relu_backward(const SquaredRelu& job, std::size_t begin, std::size_t end);
 
-// Queries and keys of attention: RMS-norm per head, rotation by halves, queries times their head's gain. Rows are
-// tokens; row n is position n mod length. qkv [rows, (heads + 2 · kv_heads) · head_width]; rotated
-// [rows, (heads + kv_heads) · head_width]; inverse [rows, heads + kv_heads]; tables [length, head_width / 2].
+// How heads become queries and keys: RMS-norm per head, queries times their head's gain, rotation by halves.
+struct HeadPreparation {
+  float epsilon = 0;
+  const float* gain = nullptr;                     // [heads]
+  const float *cosine = nullptr, *sine = nullptr;  // [length, head_width / 2]
+};
+
+// The queries and keys alone. Rows are tokens; row n is position n mod length. qkv [rows, (heads + 2 · kv_heads) ·
+// head_width]; rotated [rows, (heads + kv_heads) · head_width].
 struct QueryKey {
   std::size_t length = 0, heads = 0, kv_heads = 0, head_width = 0;
-  float epsilon = 0;
+  HeadPreparation preparation;
   Matrix qkv, rotated;
-  float* inverse = nullptr;
-  const float *gain = nullptr, *cosine = nullptr, *sine = nullptr;
-};
-// Backward works in place: `qkv` [rows, (heads + 2 · kv_heads) · head_width] comes with the gradients of the rotated
-// queries and keys in their places and leaves as qkv's gradient; values are not touched. The gains' are added to.
-struct QueryKeyGradients {
-  void* qkv = nullptr;  // qkv's element
-  float* gain = nullptr;
 };
 void query_key(const QueryKey& job, std::size_t begin, std::size_t end);
-void query_key_backward(const QueryKey& job, const QueryKeyGradients& gradients, std::size_t begin, std::size_t end);
 
 // Causal attention: query head h reads key/value head floor(h · kv_heads / heads). qkv [batch · length, (heads + 2 ·
-// kv_heads) · head_width], of which the values are read; queries and keys come from rotated [batch · length, (heads +
-// kv_heads) · head_width] as query_key has prepared them, or, where that has no data, from qkv too; mixed [batch ·
-// length, heads · head_width]; all have the same element. A unit of work is a key/value head of a sequence with its
-// query heads, number batch · kv_heads + head: its results depend on nothing else, so that they are the same for every
-// number of threads.
+// kv_heads) · head_width], mixed [batch · length, heads · head_width], of the same element. Queries and keys are
+// prepared, or, where the preparation has no tables, taken as they are. A unit of work is a key/value head of a
+// sequence with its query heads, number batch · kv_heads + head: its results depend on nothing else, so that they are
+// the same for every number of threads.
 struct CausalAttention {
   std::size_t length = 0, heads = 0, kv_heads = 0, head_width = 0;
   float scale = 1;
-  Matrix rotated, qkv, mixed;
-  float* logsum = nullptr;  // [batch, heads, length]: of the scores in base 2, which backward takes
-  // Backward only. The gradient of qkv's shape has those of the rotated queries and keys in their places.
+  HeadPreparation preparation;
+  Matrix qkv, mixed;
+  float* logsum = nullptr;   // [batch, heads, length]: of the scores in base 2, which backward takes
+  float* inverse = nullptr;  // [batch · length, heads + kv_heads]: of the preparation's norms, which backward takes
+  // Backward only. The gains' gradient [heads] is added to, by threads one after the other or each to its own.
   Matrix mixed_gradient, qkv_gradient;
+  float* gain_gradient = nullptr;
 };
 // Floats that a thread needs beside: of no content before or after.
 std::size_t causal_attention_scratch(const CausalAttention& job);

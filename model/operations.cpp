@@ -47,7 +47,7 @@ Border cross_border(const BorderInputs& inputs, Norm norm, torch::ScalarType out
   const torch::Tensor& skip = inputs.skip.defined() ? inputs.skip : end;
   const torch::Tensor joined = inputs.skip_weight.defined() ? end + inputs.skip_weight * skip : end;
   const torch::Tensor sum = inputs.mix[0] * joined + inputs.mix[1] * inputs.x0;
-  return {end, sum, normalized(sum, norm, out, kernels)};
+  return {end, sum, normalized(sum, norm, out, kernels), inputs.x0};
 }
 
 std::optional<double> squared_relu_slope(Activation activation) {

@@ -35,11 +35,13 @@ Normed add_scaled(const torch::Tensor& x, const torch::Tensor& branch, const tor
                   torch::ScalarType out, Kernels kernels);
 // The border between two blocks: end = x + scale ⊙ branch is what the last block gives (an undefined branch: x), and
 // sum = mix[0] ⊙ (end + skip_weight ⊙ skip) + mix[1] ⊙ x0 what the next one takes, with its norm. mix [2, width].
-// Without skip_weight there is no skip; with skip_weight but without skip the skip is `end` itself.
+// Without skip_weight there is no skip; with skip_weight but without skip the skip is `end` itself. x0 comes back for
+// the next border, which so adds to x0's gradient on the way.
 struct Border {
   torch::Tensor end;
   torch::Tensor sum;
   torch::Tensor normed;
+  torch::Tensor x0;
 };
 struct BorderInputs {
   torch::Tensor x, branch, scale, x0, mix, skip, skip_weight;

@@ -55,19 +55,12 @@ void RmsNormBackwardRows(const RmsNorm& job, std::size_t begin, std::size_t end)
   });
 }
 
-// What one row of a border has before its mix, at lanes i.
-struct Joined {
-  V end, skip, joined;
-};
-template <class B>
-HWY_INLINE Joined join(const Border& job, const B* branch, std::size_t row, std::size_t i) {
-  const std::size_t n = job.width, at = row * n;
-  Joined result;
-  result.end = load(job.x + at, i, n);
-  if (branch) result.end = hn::MulAdd(load(job.scale, i, n), load(branch + at, i, n), result.end);
-  result.skip = job.skip ? load(job.skip + at, i, n) : result.end;
-  result.joined = job.skip_weight ? hn::MulAdd(load(job.skip_weight, i, n), result.skip, result.end) : result.end;
-  return result;
+// A row of a border at lanes i: its skip, and what is mixed with x0.
+HWY_INLINE V skip_of(const Border& job, V end, std::size_t row, std::size_t i) {
+  return job.skip ? load(job.skip + row * job.width, i, job.width) : end;
+}
+HWY_INLINE V joined(const Border& job, V end, V skip, std::size_t i) {
+  return job.skip_weight ? hn::MulAdd(load(job.skip_weight, i, job.width), skip, end) : end;
 }
 
 template <class T>
@@ -77,11 +70,12 @@ void border_rows(const Border& job, const T* branch, T* normed, std::size_t begi
     float* sum = job.sum + row * n;
     V squares = hn::Zero(Tag());
     for (std::size_t i = 0; i < n; i += lanes()) {
-      const Joined parts = join(job, branch, row, i);
-      V value = parts.joined;
+      V value = load(job.x + row * n, i, n);
+      if (branch) value = hn::MulAdd(load(job.scale, i, n), load(branch + row * n, i, n), value);
       if (job.mix) {
-        value = hn::MulAdd(load(job.mix, i, n), value, hn::Mul(load(job.mix + n, i, n), load(job.x0 + row * n, i, n)));
-        if (job.end) store(parts.end, job.end + row * n, i, n);
+        if (job.end) store(value, job.end + row * n, i, n);
+        value = hn::MulAdd(load(job.mix, i, n), joined(job, value, skip_of(job, value, row, i), i),
+                           hn::Mul(load(job.mix + n, i, n), load(job.x0 + row * n, i, n)));
       }
       store(value, sum, i, n);
       squares = hn::MulAdd(value, value, squares);
@@ -122,14 +116,15 @@ void border_backward_rows(const Border& job, const BorderGradients& gradients, c
         gradient = hn::NegMulAdd(along, load(job.sum + at, i, n), gradient);
       }
       if (job.mix) {
-        const Joined parts = join(job, branch, row, i);
-        add_to(hn::Mul(gradient, parts.joined), gradients.mix, i, n);
+        const V end_value = load(job.end + at, i, n), skip = skip_of(job, end_value, row, i);
+        add_to(hn::Mul(gradient, joined(job, end_value, skip, i)), gradients.mix, i, n);
         add_to(hn::Mul(gradient, load(job.x0 + at, i, n)), gradients.mix + n, i, n);
-        store(hn::Mul(gradient, load(job.mix + n, i, n)), gradients.x0 + at, i, n);
+        const V later = gradients.later_x0 ? load(gradients.later_x0 + at, i, n) : hn::Zero(d);
+        store(hn::MulAdd(gradient, load(job.mix + n, i, n), later), gradients.x0 + at, i, n);
         gradient = hn::Mul(gradient, load(job.mix, i, n));
         if (job.skip_weight) {
           const V weight = load(job.skip_weight, i, n);
-          add_to(hn::Mul(gradient, parts.skip), gradients.skip_weight, i, n);
+          add_to(hn::Mul(gradient, skip), gradients.skip_weight, i, n);
           if (job.skip)
             store(hn::Mul(gradient, weight), gradients.skip + at, i, n);
           else

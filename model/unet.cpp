@@ -83,6 +83,7 @@ torch::Tensor Network::unet_hidden(const torch::Tensor& tokens, const ScoringSha
       }
     }
     const Border border = cross_border(inputs, model_.norm, compute_, kernels_);
+    x0 = border.x0;
     if (i > 0 && i < encoder_layers) pushed.push_back(border.end);
     torch::Tensor sum = border.sum, attended;
     if (i + 1 == model_.layers && scoring.first > 0) {

@@ -114,7 +114,7 @@ TEST_P(Gradients, BorderInEveryForm) {
         if (skip_form > 0) border.skip_weight = in[next++];
         if (skip_form > 1) border.skip = in[next++];
         const Border out = cross_border(border, Norm::rms, type, kernels);
-        return Tensors{out.end, out.sum, out.normed};
+        return Tensors{out.end, out.sum, out.normed, out.x0};
       };
       SCOPED_TRACE(std::to_string(with_branch) + " " + std::to_string(skip_form));
       check(function, inputs);
