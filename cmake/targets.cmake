@@ -13,7 +13,7 @@ endif()
 if(TARGET par5_model)
   target_link_libraries(par5_model PRIVATE PkgConfig::libhwy)
   # The kernels know nothing of LibTorch and need not wait for its headers.
-  set_source_files_properties(model/row_kernels.cpp model/attention_kernels.cpp model/causal_attention_kernels.cpp model/head_kernels.cpp model/integer_kernels.cpp model/int16_kernels.cpp model/word_transpose.cpp
+  set_source_files_properties(model/row_kernels.cpp model/attention_kernels.cpp model/causal_attention_kernels.cpp model/head_kernels.cpp model/integer_kernels.cpp model/integer_packing.cpp model/int16_kernels.cpp model/word_transpose.cpp
                               PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 endif()
 if(TARGET par5_archive)

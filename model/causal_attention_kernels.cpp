@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "model/head_preparation-inl.h"
+#include "model/word_transpose.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace par5::kernels {
@@ -194,10 +195,7 @@ void pack_prepared(const CausalAttention& job, const Layout& layout, std::size_t
 // A packed [padded, width] matrix as panels of columns: [padded / panel][depth][panel].
 void transpose_panels(const float* rows, const Layout& layout, float* out) {
   for (std::size_t first = 0; first < layout.padded; first += layout.panel, out += layout.depth * layout.panel)
-    for (std::size_t row = 0; row < layout.panel; ++row) {
-      const float* in = rows + (first + row) * layout.width;
-      for (std::size_t i = 0; i < layout.depth; ++i) out[i * layout.panel + row] = in[i];
-    }
+    transpose_words(rows + first * layout.width, layout.width, layout.panel, layout.depth, out, layout.panel);
 }
 
 // Vectors of the panel that begins with key `first` which queries up to `last` may look at.

@@ -78,7 +78,8 @@ void quantize_matrix(const float* values, const IntegerMatrix& matrix, std::size
 constexpr std::size_t kPanelColumns = 64;
 
 // A matrix as products read it, in panels of 64 columns. A panel holds one quad of the inner dimension after the other:
-// 64 columns of four codes, plus 128.
+// 64 columns of four codes, plus kCodeOffset, which makes them unsigned.
+constexpr int kCodeOffset = 128;
 struct PackedPanels {
   InnerGroups inner;
   std::size_t columns = 0;
