@@ -88,7 +88,14 @@ void logit_loss_rows(const LogitLoss& job, T* logits, std::size_t begin, std::si
       V gradient = hn::Mul(share, load(job.scratch, i, n));
       if (HWY_UNLIKELY(target - i < lanes())) {
         const auto at_target = hn::Eq(hn::Iota(d, 0.0f), hn::Set(d, static_cast<float>(target - i)));
-        gradient = hn::Sub(gradient, hn::IfThenElseZero(at_target, whole));
+        const V of_target = hn::IfThenElseZero(at_target, whole);
+        if (job.target_gradient) {
+          const V alone = hn::Neg(hn::Mul(of_target, slope));
+          job.target_gradient[row] = sum_of(alone);
+          if (job.bias_gradient) add_to(alone, job.bias_gradient, i, n);
+        } else {
+          gradient = hn::Sub(gradient, of_target);
+        }
       }
       gradient = hn::Mul(gradient, slope);
       if (job.bias_gradient) add_to(gradient, job.bias_gradient, i, n);

@@ -29,6 +29,11 @@ torch::Tensor factors_of(const IntegerWeight::Transpose& embedding, std::int64_t
   return at::where(scales > 0, scales, at::where(most > 0, most, at::ones_like(most)));
 }
 
+// to += factor · row
+void add_multiple(float* to, float factor, const float* row, std::size_t width) {
+  for (std::size_t i = 0; i < width; ++i) to[i] += factor * row[i];
+}
+
 }  // namespace
 
 HeadGradients integer_head(const torch::Tensor& features, const torch::Tensor& embedding, kernels::LogitLoss job,
@@ -39,7 +44,10 @@ HeadGradients integer_head(const torch::Tensor& features, const torch::Tensor& e
   const IntegerWeight::Transpose transpose(weight);
   const torch::Tensor factors = factors_of(transpose, vocab);
   HeadGradients gradients{torch::empty_like(features), {}, {}};
-  const float* const rows = features.const_data_ptr<float>();
+  const torch::Tensor of_targets = torch::empty({tokens});
+  job.target_gradient = fused::floats(of_targets);
+  const float *const rows = features.const_data_ptr<float>(), *const vectors = embedding.const_data_ptr<float>();
+  const auto target = [&](std::size_t token) { return size(job.targets[token]) * width; };
   float* const to_rows = gradients.features.data_ptr<float>();
   fused::ThreadSums to_bias(for_bias ? vocab : 1);
   const kernels::InnerGroups across{size(vocab), size(vocab)};
@@ -59,20 +67,27 @@ HeadGradients integer_head(const torch::Tensor& features, const torch::Tensor& e
         const std::size_t part = std::min(step, of_block - done), place = first + done, token = size(begin) + place;
         weight.multiply(rows + token * width, part, rounded.rows(), fused::floats(logits));
         mine.targets = job.targets + token, mine.logsum = job.logsum + token;
-        mine.target_logit = job.target_logit + token;
+        mine.target_logit = job.target_logit + token, mine.target_gradient = job.target_gradient + token;
         kernels::logit_loss(mine, 0, part);
         kernels::quantize_rows_dithered(fused::floats(logits), fused::floats(factors), codes.rows().from(place), 0,
                                         part, token);
       }
-      const std::size_t token = size(begin) + first;
-      transpose.multiply(codes.rows().from(first), of_block, to_rows + token * width);
-      if (outer) outer->add(rows + token * width, block);
+      const std::size_t begin_of_block = size(begin) + first;
+      transpose.multiply(codes.rows().from(first), of_block, to_rows + begin_of_block * width);
+      for (std::size_t token = begin_of_block; token < begin_of_block + of_block; ++token)
+        add_multiple(to_rows + token * width, job.target_gradient[token], vectors + target(token), width);
+      if (outer) outer->add(rows + begin_of_block * width, block);
     });
     if (!outer) continue;
     const torch::Tensor sum = outer->transposed_result();
     gradients.embedding = begin == 0 ? sum : gradients.embedding.add_(sum);
   }
-  if (for_embedding) gradients.embedding.div_(factors.unsqueeze(1));
+  if (for_embedding) {
+    gradients.embedding.div_(factors.unsqueeze(1));
+    float* const to_vectors = gradients.embedding.data_ptr<float>();
+    for (std::size_t token = 0; token < size(tokens); ++token)
+      add_multiple(to_vectors + target(token), job.target_gradient[token], rows + token * width, width);
+  }
   if (for_bias) gradients.bias = to_bias.total();
   return gradients;
 }

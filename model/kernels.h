@@ -148,10 +148,11 @@ struct LogitLoss {
   bool gradient = false;
   float z_loss = 0;
   float factor = 1;
-  float* logsum = nullptr;         // [rows]
-  float* target_logit = nullptr;   // [rows]
-  float* bias_gradient = nullptr;  // [vocab], added to; or null
-  float* scratch = nullptr;        // [vocab], of this thread
+  float* logsum = nullptr;           // [rows]
+  float* target_logit = nullptr;     // [rows]
+  float* target_gradient = nullptr;  // [rows], the target's part of the gradient, which then is not in it; or null
+  float* bias_gradient = nullptr;    // [vocab], added to; or null
+  float* scratch = nullptr;          // [vocab], of this thread
 };
 void logit_loss(const LogitLoss& job, std::size_t begin, std::size_t end);
 

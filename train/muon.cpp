@@ -97,13 +97,33 @@ torch::Tensor symmetric_product(const NewtonSchulz& options, const torch::Tensor
   return out;
 }
 
+// LibTorch's operations take longer to begin than these loops to end.
+bool is_plain(const torch::Tensor& tensor) {
+  return tensor.is_cpu() && tensor.is_contiguous() && tensor.scalar_type() == torch::kFloat32;
+}
+double diagonal_sum(const torch::Tensor& square) {
+  if (!is_plain(square)) return square.diagonal().sum(torch::kFloat64).item<double>();
+  const float* const values = square.const_data_ptr<float>();
+  double sum = 0;
+  for (std::int64_t i = 0; i < square.size(0); ++i) sum += values[i * (square.size(0) + 1)];
+  return sum;
+}
+void subtract_from_diagonal(torch::Tensor square, double number) {
+  if (!is_plain(square)) {
+    square.diagonal().sub_(number);
+    return;
+  }
+  float* const values = square.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < square.size(0); ++i) values[i * (square.size(0) + 1)] -= static_cast<float>(number);
+}
+
 // A symmetric matrix scalar·I + rest, where the rest's diagonal has the mean 0: the multiple of I, on which alone the
 // directions of small singular values live, stays apart from what is rounded.
 struct Shifted {
   Shifted() = default;
   Shifted(double multiple, torch::Tensor other) : rest(std::move(other)) {
-    const double mean = rest.values.diagonal().mean().item<double>();
-    rest.values.diagonal().sub_(mean);
+    const double mean = diagonal_sum(rest.values) / static_cast<double>(rest.values.size(0));
+    subtract_from_diagonal(rest.values, mean);
     scalar = multiple + mean;
   }
   double scalar = 0;
@@ -143,8 +163,7 @@ torch::Tensor product(const NewtonSchulz& options, const Shifted& a, const Opera
 
 // The transpose of a matrix, not a view of it.
 torch::Tensor transposed(const torch::Tensor& matrix) {
-  if (!matrix.is_cpu() || matrix.scalar_type() != torch::kFloat32 || !matrix.is_contiguous())
-    return matrix.t().contiguous();
+  if (!is_plain(matrix)) return matrix.t().contiguous();
   torch::Tensor result = torch::empty({matrix.size(1), matrix.size(0)}, matrix.options());
   const auto rows = static_cast<std::size_t>(matrix.size(0)), columns = static_cast<std::size_t>(matrix.size(1));
   kernels::transpose_words(matrix.const_data_ptr<float>(), columns, rows, columns, result.mutable_data_ptr<float>(),
@@ -181,7 +200,7 @@ torch::Tensor gram_form(torch::Tensor values, std::int64_t together, const Newto
     torch::Tensor gram = symmetric_product(options, {}, 0, x, x, 1);
     double scale = 1;
     if (first == 0) {
-      const double norm = std::sqrt(gram.diagonal().sum(torch::kFloat64).item<double>());
+      const double norm = std::sqrt(diagonal_sum(gram));
       scale = 1 / (norm * safety(options.coefficients) + kSmallestNorm);
       gram.mul_(scale * scale);
     }
@@ -230,10 +249,7 @@ double newton_schulz_flops(std::int64_t rows, std::int64_t columns, const Newton
 torch::Tensor nesterov_direction(const torch::Tensor& gradient, torch::Tensor momentum_buffer, double momentum,
                                  bool row_norm) {
   const double epsilon = std::ldexp(1.0, -23);
-  const auto plain = [](const torch::Tensor& t) {
-    return t.is_cpu() && t.is_contiguous() && t.dtype() == torch::kFloat;
-  };
-  if (gradient.dim() != 2 || !plain(gradient) || !plain(momentum_buffer)) {
+  if (gradient.dim() != 2 || !is_plain(gradient) || !is_plain(momentum_buffer)) {
     momentum_buffer.mul_(momentum).add_(gradient);
     const torch::Tensor direction = gradient.add(momentum_buffer, momentum).to(torch::kFloat32);
     return row_norm ? direction * torch::rsqrt(direction.square().mean(1, /*keepdim=*/true) + epsilon) : direction;
