@@ -98,6 +98,9 @@ void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPan
 // by row, with a scale for every column. What pads a group is left as it was: the rows that it is multiplied with have
 // zeros there.
 void quantize_panels(const float* values, const float* factors, const PackedPanels& packed, std::size_t group);
+// The same with the dither of quantize_rows_dithered.
+void quantize_panels_dithered(const float* values, const float* factors, const PackedPanels& packed, std::size_t group,
+                              std::size_t dither);
 
 // Rows [begin, end) of out [rows, packed.columns], its rows `stride` apart: rows · packed.
 void integer_product(const IntegerRows& rows, const PackedPanels& packed, float* out, std::size_t stride,

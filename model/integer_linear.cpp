@@ -117,42 +117,29 @@ void IntegerOuterProduct::add(const float* gradient, std::size_t block) const {
   kernels::quantize_panels(gradient, rows_.scales + panels_.inner.first(block), panels_, block);
 }
 
-template <class Take>
-void IntegerOuterProduct::over_strips(Take&& take) const {
+void IntegerOuterProduct::add_dithered(const float* gradient, std::size_t block, std::size_t dither) const {
+  kernels::quantize_panels_dithered(gradient, rows_.scales + panels_.inner.first(block), panels_, block, dither);
+}
+
+torch::Tensor IntegerOuterProduct::result() const {
   // So many columns of the rows are done at once: many use a panel while it is in the caches, and theirs must fit too.
   constexpr std::size_t kBlock = kernels::IntegerRows::kBlock, kStrip = 6 * kBlock;
-  const std::size_t inputs = rows_.inner.size;
+  const std::size_t inputs = rows_.inner.size, outputs = panels_.columns;
   const auto blocks = static_cast<std::int64_t>((inputs + kBlock - 1) / kBlock);
+  const torch::Tensor out = torch::empty({static_cast<std::int64_t>(outputs), static_cast<std::int64_t>(inputs)});
   at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     const IntegerRowBuffer buffer(kStrip, panels_.inner, true);
     kernels::IntegerRows columns = buffer.rows();
     columns.scales = nullptr;
-    const torch::Tensor room = torch::empty({static_cast<std::int64_t>(kStrip * panels_.columns)});
+    const torch::Tensor room = torch::empty({static_cast<std::int64_t>(kStrip * outputs)});
     const std::size_t last = std::min(size(end) * kBlock, inputs);
     for (std::size_t first = size(begin) * kBlock, count; first < last; first += count) {
       count = std::min(kStrip, last - first);
       kernels::interleave_columns(rows_, first, count, columns);
-      take(first, count, columns, room.data_ptr<float>());
+      kernels::integer_product(columns, panels_, room.data_ptr<float>(), outputs, 0, count);
+      kernels::transpose_words(room.const_data_ptr<float>(), outputs, count, outputs, out.data_ptr<float>() + first,
+                               inputs);
     }
-  });
-}
-
-torch::Tensor IntegerOuterProduct::result() const {
-  const std::size_t inputs = rows_.inner.size, outputs = panels_.columns;
-  const torch::Tensor out = torch::empty({static_cast<std::int64_t>(outputs), static_cast<std::int64_t>(inputs)});
-  over_strips([&](std::size_t first, std::size_t count, const kernels::IntegerRows& columns, float* room) {
-    kernels::integer_product(columns, panels_, room, outputs, 0, count);
-    kernels::transpose_words(room, outputs, count, outputs, out.data_ptr<float>() + first, inputs);
-  });
-  return out;
-}
-
-torch::Tensor IntegerOuterProduct::transposed_result() const {
-  const std::size_t outputs = panels_.columns;
-  const torch::Tensor out =
-      torch::empty({static_cast<std::int64_t>(rows_.inner.size), static_cast<std::int64_t>(outputs)});
-  over_strips([&](std::size_t first, std::size_t count, const kernels::IntegerRows& columns, float*) {
-    kernels::integer_product(columns, panels_, out.data_ptr<float>() + first * outputs, outputs, 0, count);
   });
   return out;
 }

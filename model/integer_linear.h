@@ -97,15 +97,12 @@ class IntegerOuterProduct {
   IntegerOuterProduct(const kernels::IntegerRows& rows, std::size_t count, std::int64_t outputs);
   // The gradient's rows of one block, [up to kTokenBlock, outputs]. Blocks can be added on different threads.
   void add(const float* gradient, std::size_t block) const;
-  // When all have been added; transposed: [inputs, outputs].
+  // The same, rounded with dither, of which the first row is number `dither`.
+  void add_dithered(const float* gradient, std::size_t block, std::size_t dither) const;
+  // When all have been added.
   torch::Tensor result() const;
-  torch::Tensor transposed_result() const;
 
  private:
-  // Calls take(first, count, columns) for strips of the rows' columns, shared among LibTorch's threads.
-  template <class Take>
-  void over_strips(Take&& take) const;
-
   kernels::IntegerRows rows_;
   torch::Tensor codes_, scales_;
   kernels::PackedPanels panels_;

@@ -19,6 +19,10 @@ constexpr std::size_t kWords = IntegerRows::kBlock;  // columns that are rounded
 // Where the dither of a value is: 2^32 times its place in the sequence, modulo 2^32.
 constexpr std::uint32_t kDitherDown = 3242174889, kDitherAcross = 2447445414;
 constexpr float kDitherStep = 0x1p-32f;
+std::uint32_t dither_offset(std::size_t row, std::size_t column) {
+  return static_cast<std::uint32_t>(row) * kDitherDown + static_cast<std::uint32_t>(column) * kDitherAcross;
+}
+float dither_at(std::uint32_t place) { return static_cast<float>(static_cast<std::int32_t>(place)) * kDitherStep; }
 
 // Codes of n values; gives their sum. With dither, that of the first value is at `phase`.
 template <bool kDithered>
@@ -27,8 +31,7 @@ std::int32_t round_codes_portable(const float* x, const float* factors, std::siz
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < n; ++i) {
     const float value = reciprocal == 0 ? 0 : scaled(x, factors, i) * reciprocal;
-    const auto place = static_cast<std::int32_t>(phase + static_cast<std::uint32_t>(i) * kDitherAcross);
-    const float moved = kDithered ? value + static_cast<float>(place) * kDitherStep : value;
+    const float moved = kDithered ? value + dither_at(phase + dither_offset(0, i)) : value;
     codes[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(moved), -128.0f, 127.0f));
     sum += codes[i];
   }
@@ -53,13 +56,11 @@ __attribute__((always_inline)) inline void round_rows_by(const float* x, const f
       rows.scales[row] = scale.step, reciprocals[row - block] = scale.reciprocal;
     }
     for (std::size_t row = block; row < last; ++row) {
-      const auto down = static_cast<std::uint32_t>(dither + row) * kDitherDown;
       for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t first = inner.first(g), count = inner.values(g);
         std::int8_t* const codes = rows.codes + row * padded + inner.place(g);
-        rows.sums[row * groups + g] =
-            round(x + row * inner.size + first, factors ? factors + first : nullptr, count, reciprocals[row - block],
-                  down + static_cast<std::uint32_t>(first) * kDitherAcross, codes);
+        rows.sums[row * groups + g] = round(x + row * inner.size + first, factors ? factors + first : nullptr, count,
+                                            reciprocals[row - block], dither_offset(dither + row, first), codes);
         for (std::size_t i = count; i < inner.quads(g) * 4; ++i) codes[i] = 0;
       }
     }
@@ -75,9 +76,10 @@ void round_rows_portable(const float* x, const float* factors, const IntegerRows
 }
 
 // n rows of up to 64 neighbouring columns of x, times the rows' factors, as a group of a panel: codes plus 128 in quads
-// of rows, those beyond n being 0, and a scale for every column.
+// of rows, those beyond n being 0, and a scale for every column. With dither, that of the first value is at `phase`.
+template <bool kDithered>
 void round_panel_portable(const float* x, std::size_t stride, std::size_t n, std::size_t columns, const float* factors,
-                          std::uint8_t* out, float* scales) {
+                          std::uint32_t phase, std::uint8_t* out, float* scales) {
   for (std::size_t c = 0; c < columns; ++c) {
     std::uint32_t largest = 0;
     for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, magnitude(x[i * stride + c] * factors[i]));
@@ -85,8 +87,10 @@ void round_panel_portable(const float* x, std::size_t stride, std::size_t n, std
     scales[c] = scale.step;
     for (std::size_t i = 0; i < (n + 3) / 4 * 4; ++i) {
       const bool there = i < n && scale.reciprocal != 0;
-      const float code = there ? std::nearbyint(x[i * stride + c] * factors[i] * scale.reciprocal) : 0.0f;
-      out[(i / 4 * kPanelColumns + c) * 4 + i % 4] = static_cast<std::uint8_t>(static_cast<int>(code) + kCodeOffset);
+      float value = there ? x[i * stride + c] * factors[i] * scale.reciprocal : 0.0f;
+      if (kDithered && there) value += dither_at(phase + dither_offset(i, c));
+      out[(i / 4 * kPanelColumns + c) * 4 + i % 4] =
+          static_cast<std::uint8_t>(std::min(static_cast<int>(std::nearbyint(value)), kRowSteps) + kCodeOffset);
     }
   }
 }
@@ -113,6 +117,16 @@ void interleave_portable(const std::int8_t* codes, std::size_t stride, std::size
 #if defined(__x86_64__)
 constexpr std::size_t kVectors = kPanelColumns / kLanes;
 
+// Places of the dither of 16 neighbouring columns, and the dither there.
+PAR5_VNNI_INLINE __m512i dither_places(std::uint32_t first) {
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
+                          _mm512_mullo_epi32(lanes, _mm512_set1_epi32(static_cast<int>(kDitherAcross))));
+}
+PAR5_VNNI_INLINE __m512 dither_of(__m512i places) {
+  return _mm512_mul_ps(_mm512_cvtepi32_ps(places), _mm512_set1_ps(kDitherStep));
+}
+
 template <bool kDithered>
 PAR5_VNNI_INLINE std::int32_t round_codes_vnni(const float* x, const float* factors, std::size_t n, float reciprocal,
                                                std::uint32_t phase, std::int8_t* codes) {
@@ -134,7 +148,7 @@ PAR5_VNNI_INLINE std::int32_t round_codes_vnni(const float* x, const float* fact
       const __mmask16 mask = at >= n ? __mmask16(0) : any & first_lanes(n - at);
       __m512 value = _mm512_mul_ps(load_scaled(x, factors, at, mask), factor);
       if constexpr (kDithered) {
-        value = _mm512_add_ps(value, _mm512_mul_ps(_mm512_cvtepi32_ps(place), _mm512_set1_ps(kDitherStep)));
+        value = _mm512_add_ps(value, dither_of(place));
         value = _mm512_maskz_mov_ps(mask, value);
         place = _mm512_add_epi32(place, ahead);
       }
@@ -165,8 +179,9 @@ PAR5_VNNI void round_rows_vnni(const float* x, const float* factors, const Integ
   round_rows_by(x, factors, rows, begin, end, dither, largest, round);
 }
 
+template <bool kDithered>
 PAR5_VNNI void round_panel_vnni(const float* x, std::size_t stride, std::size_t n, std::size_t columns,
-                                const float* factors, std::uint8_t* out, float* scales) {
+                                const float* factors, std::uint32_t phase, std::uint8_t* out, float* scales) {
   const __m512i all_but_sign = _mm512_set1_epi32(0x7fffffff), low = _mm512_set1_epi32(0xff);
   __mmask16 there[kVectors];
   __m512i bits[kVectors];
@@ -203,9 +218,12 @@ PAR5_VNNI void round_panel_vnni(const float* x, std::size_t stride, std::size_t 
       const __m512 factor = _mm512_set1_ps(factors[i + j]);
 #pragma GCC unroll 4
       for (std::size_t v = 0; v < kVectors; ++v) {
-        const __m512 value =
-            _mm512_mul_ps(_mm512_maskz_loadu_ps(rounded[v], x + (i + j) * stride + v * kLanes), factor);
-        const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(value, reciprocal[v]));
+        __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(rounded[v], x + (i + j) * stride + v * kLanes), factor);
+        value = _mm512_mul_ps(value, reciprocal[v]);
+        if constexpr (kDithered)
+          value = _mm512_mask_add_ps(value, rounded[v], value,
+                                     dither_of(dither_places(phase + dither_offset(i + j, v * kLanes))));
+        const __m512i code = _mm512_min_epi32(_mm512_cvtps_epi32(value), _mm512_set1_epi32(kRowSteps));
         quad[v] =
             _mm512_or_si512(quad[v], _mm512_slli_epi32(_mm512_and_si512(code, low), static_cast<unsigned>(8 * j)));
       }
@@ -253,8 +271,10 @@ struct Forms {
                      std::size_t) = round_rows_portable<false>;
   void (*dither_rows)(const float*, const float*, const IntegerRows&, std::size_t, std::size_t,
                       std::size_t) = round_rows_portable<true>;
-  void (*round_panel)(const float*, std::size_t, std::size_t, std::size_t, const float*, std::uint8_t*,
-                      float*) = round_panel_portable;
+  void (*round_panel)(const float*, std::size_t, std::size_t, std::size_t, const float*, std::uint32_t, std::uint8_t*,
+                      float*) = round_panel_portable<false>;
+  void (*dither_panel)(const float*, std::size_t, std::size_t, std::size_t, const float*, std::uint32_t, std::uint8_t*,
+                       float*) = round_panel_portable<true>;
   void (*interleave)(const std::int8_t*, std::size_t, std::size_t, std::size_t, const Interleaved&,
                      std::int32_t*) = interleave_portable;
 };
@@ -263,7 +283,8 @@ constexpr Forms kPortable;
 const Forms& forms() {
 #if defined(__x86_64__)
   static const Forms fast = {largest_magnitude_vnni, round_codes_vnni<false>, round_rows_vnni<false>,
-                             round_rows_vnni<true>,  round_panel_vnni,        interleave_vnni};
+                             round_rows_vnni<true>,  round_panel_vnni<false>, round_panel_vnni<true>,
+                             interleave_vnni};
   if (takes_fast_integer_products()) return fast;
 #endif
   return kPortable;
@@ -357,15 +378,26 @@ void pack_inputs(const IntegerMatrix& matrix, std::size_t group, const PackedPan
                   sums);
 }
 
-void quantize_panels(const float* values, const float* factors, const PackedPanels& packed, std::size_t group) {
-  const Forms& form = forms();
+namespace {
+template <class Round>
+void quantize_panels_by(const float* values, const float* factors, const PackedPanels& packed, std::size_t group,
+                        std::size_t dither, Round&& round) {
   const InnerGroups& inner = packed.inner;
   for (std::size_t panel = 0; panel < packed.panels(); ++panel) {
     const std::size_t first = panel * kPanelColumns, columns = std::min(kPanelColumns, packed.columns - first);
-    form.round_panel(values + first, packed.columns, inner.values(group), columns, factors,
-                     packed.codes + (panel * inner.padded() + inner.place(group)) * kPanelColumns,
-                     packed.scales + group * packed.columns + first);
+    round(values + first, packed.columns, inner.values(group), columns, factors, dither_offset(dither, first),
+          packed.codes + (panel * inner.padded() + inner.place(group)) * kPanelColumns,
+          packed.scales + group * packed.columns + first);
   }
+}
+}  // namespace
+
+void quantize_panels(const float* values, const float* factors, const PackedPanels& packed, std::size_t group) {
+  quantize_panels_by(values, factors, packed, group, 0, forms().round_panel);
+}
+void quantize_panels_dithered(const float* values, const float* factors, const PackedPanels& packed, std::size_t group,
+                              std::size_t dither) {
+  quantize_panels_by(values, factors, packed, group, dither, forms().dither_panel);
 }
 
 }  // namespace par5::kernels
