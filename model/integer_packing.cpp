@@ -14,7 +14,7 @@ namespace par5::kernels {
 namespace {
 
 constexpr int kRowSteps = 127;
-constexpr std::size_t kWords = IntegerRows::kBlock;  // columns that are rounded together
+constexpr std::size_t kWords = IntegerRows::kBlock;  // columns that are interleaved together
 
 // Where the dither of a value is: 2^32 times its place in the sequence, modulo 2^32.
 constexpr std::uint32_t kDitherDown = 3242174889, kDitherAcross = 2447445414;

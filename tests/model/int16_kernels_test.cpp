@@ -127,19 +127,6 @@ TEST(Int16Product, LowerHalfAndItsMirrorAreTheWholeOfASymmetricProduct) {
     }
 }
 
-TEST(Int16Product, TransposesWhatIsNoMultipleOfABlock) {
-  for (const bool portable : {true, false})
-    for (const Size& size : kSizes) {
-      force_portable_integer_products(portable);
-      const std::vector<float> in = normal(size.rows * size.inner, 10);
-      std::vector<float> out(in.size());
-      transpose_words(in.data(), size.inner, size.rows, size.inner, out.data(), size.rows);
-      for (std::size_t r = 0; r < size.rows; ++r)
-        for (std::size_t c = 0; c < size.inner; ++c) ASSERT_EQ(out[c * size.rows + r], in[r * size.inner + c]);
-      force_portable_integer_products(false);
-    }
-}
-
 TEST(Int16Product, ARowThatIsNotFiniteGivesNoFiniteRow) {
   std::vector<float> a = normal(3 * 20, 8);
   const std::vector<float> b = normal(4 * 20, 9);
