@@ -111,9 +111,9 @@ struct CausalAttention {
   Matrix qkv, mixed;
   float* logsum = nullptr;   // [batch, heads, length]: of the scores in base 2, which backward takes
   float* inverse = nullptr;  // [batch · length, heads + kv_heads]: of the preparation's norms, which backward takes
-  // Backward only. The gains' gradient [heads] is added to, by threads one after the other or each to its own.
+  // Backward only.
   Matrix mixed_gradient, qkv_gradient;
-  float* gain_gradient = nullptr;
+  float* gain_gradient = nullptr;  // [heads], added to: an array of this thread
 };
 // Floats that a thread needs beside: of no content before or after.
 std::size_t causal_attention_scratch(const CausalAttention& job);
